@@ -1,0 +1,1 @@
+"""The config groups of ebm-cli, importable as ``ebm_cli.conf``."""

@@ -1,0 +1,104 @@
+"""What happens around training: checkpoints, the divergence guard, sample grids, throughput."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from ebm_cli import pictures
+from ebm_cli.samplers import DivergenceError
+
+
+class Checkpoints(pl.callbacks.Checkpoint):
+    """Writes ``last.ckpt`` at the end of every epoch, beside the old one and then renamed over it.
+
+    Args:
+        directory: where checkpoints go.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        self.write(trainer, "last.ckpt")
+
+    def write(self, trainer, name: str) -> None:
+        """Saves on all ranks (each adds its own chains), renames on rank 0."""
+        beside = self.directory / f"{name}.part"
+        trainer.save_checkpoint(beside)
+        if trainer.is_global_zero:
+            os.replace(beside, self.directory / name)
+
+
+class DivergenceGuard(pl.Callback):
+    """Stops a run whose loss leaves the finite numbers, or whose energy gap explodes.
+
+    The gap is compared with its own running median, so the scale of the energies (which a large sampler step shrinks)
+    does not matter.
+
+    Args:
+        growth: how many times the running median of ``|gap|`` counts as an explosion.
+        window: how many updates make the median.
+    """
+
+    def __init__(self, growth: float, window: int):
+        self.growth, self.gaps = growth, deque(maxlen=window)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        loss = outputs["loss"]
+        if not bool(torch.isfinite(loss)):
+            raise DivergenceError(f"loss={float(loss)} at update {trainer.global_step}: not finite")
+        gap = module.latest.get("energy/gap")
+        if gap is not None:
+            self.judge(abs(float(gap)), trainer.global_step)
+
+    def judge(self, gap: float, step: int) -> None:
+        """Compares one gap with the median of those before it."""
+        if len(self.gaps) == self.gaps.maxlen:
+            usual = sorted(self.gaps)[len(self.gaps) // 2]
+            if gap > self.growth * max(usual, 1e-12):
+                raise DivergenceError(
+                    f"|energy/gap|={gap:.3g} at update {step}: over guard.growth={self.growth:g} times its running "
+                    f"median {usual:.3g}"
+                )
+        self.gaps.append(gap)
+
+
+class Throughput(pl.Callback):
+    """Logs updates and chain steps per second once an epoch."""
+
+    def on_train_epoch_start(self, trainer, module) -> None:
+        self.since, self.step = time.monotonic(), trainer.global_step
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        rate = (trainer.global_step - self.step) / max(time.monotonic() - self.since, 1e-9)
+        module.log("steps_per_second", rate, prog_bar=True, rank_zero_only=True)
+
+
+class SampleGrid(pl.Callback):
+    """Draws the kept chains now and then, as ``samples/epoch_NNNN.png``.
+
+    Args:
+        directory: where pictures go.
+        every_n_epochs: how often.
+        number: how many chains.
+    """
+
+    def __init__(self, directory: Path, every_n_epochs: int, number: int):
+        self.directory, self.every, self.number = directory, every_n_epochs, number
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        epoch = trainer.current_epoch + 1
+        kept = module.chains.buffer.entries
+        if epoch % self.every or kept is None or not trainer.is_global_zero:
+            return
+        file = self.directory / f"epoch_{epoch:04d}.png"
+        pictures.draw(module.chains.stored(self.number).x.cpu(), trainer.datamodule, file)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("samples", [str(file)], step=trainer.global_step)

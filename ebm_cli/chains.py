@@ -1,0 +1,203 @@
+"""Negatives: where chains start (data, noise, buffer), which sampler moves them, and where they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ebm_cli.models.bases import Base
+from ebm_cli.models.energy import Energy
+from ebm_cli.samplers.sampler import Chain, Sampler
+
+Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
+
+
+class Entries(NamedTuple):
+    """Chains as they are kept: positions ``(n, *shape)``, labels ``(n,)`` (-1 for none) and ages in steps ``(n,)``."""
+
+    x: Tensor
+    y: Tensor
+    age: Tensor
+
+
+class ReplayBuffer:
+    """Persistent chains of one rank (Tieleman 2008; Du & Mordatch 2019).
+
+    A plain object, not a module: data-parallel training would overwrite it with rank 0's and weight averaging would
+    average it. A draw takes distinct slots, restarts each with probability ``reinit``, and the chains are written back
+    to the same slots, so that a slot is one chain with a history.
+
+    Args:
+        size: number of chains kept per rank.
+        start: what fills the buffer at first: ``noise`` (the base density) or ``data`` (training examples).
+        reinit: probability that a drawn chain starts over instead of going on.
+        restart: what it starts over from: ``noise`` or ``data``.
+        write: ``same`` returns chains to the slots they came from; ``fifo`` replaces the oldest slots in turn.
+        dtype: ``float32``, or ``float16`` for half the memory.
+    """
+
+    def __init__(self, *, size=10000, start="noise", reinit=0.05, restart="noise", write="same", dtype="float32"):
+        for key, value, choices in (
+            ("start", start, ("noise", "data")),
+            ("restart", restart, ("noise", "data")),
+            ("write", write, ("same", "fifo")),
+            ("dtype", dtype, ("float32", "float16")),
+        ):
+            if value not in choices:
+                raise ValueError(f"buffer.{key} must be one of {', '.join(choices)}, got {value!r}")
+        if size < 1 or not 0 <= reinit <= 1:
+            raise ValueError(f"buffer needs size >= 1 and 0 <= reinit <= 1, got size={size}, reinit={reinit}")
+        self.size, self.start, self.reinit = int(size), start, float(reinit)
+        self.restart, self.write_policy, self.dtype = restart, write, getattr(torch, dtype)
+        self.entries: Entries | None = None
+        self.cursor = 0
+
+    def fill(self, x: Tensor, y: Tensor) -> None:
+        """Starts the chains at ``x`` ``(size, *shape)`` with labels ``y``."""
+        self.entries = Entries(x.to(self.dtype), y, torch.zeros(len(x), dtype=torch.long, device=x.device))
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Entries]:
+        """``n`` distinct slots at random and copies of their chains."""
+        if n > self.size:
+            raise ValueError(f"buffer.size={self.size} is smaller than the {n} chains asked for at once")
+        device = self.entries.x.device
+        if n * 8 > self.size:
+            index = torch.randperm(self.size, device=device, generator=generator)[:n]
+        else:  # O(n) however large the buffer: a random start in every n-th stretch gives distinct slots
+            stretch = self.size // n
+            index = torch.randint(stretch, (n,), device=device, generator=generator)
+            index += stretch * torch.arange(n, device=device)
+            index = (index + torch.randint(self.size, (1,), device=device, generator=generator)) % self.size
+        return index, Entries(self.entries.x[index].float(), self.entries.y[index], self.entries.age[index])
+
+    def write(self, index: Tensor, moved: Entries) -> None:
+        """Puts moved chains back, by the buffer's policy."""
+        if self.write_policy == "fifo":
+            index = (self.cursor + torch.arange(len(moved.x), device=index.device)) % self.size
+            self.cursor = (self.cursor + len(moved.x)) % self.size
+        self.entries.x[index] = moved.x.to(self.dtype)
+        self.entries.y[index] = moved.y
+        self.entries.age[index] = moved.age
+
+
+class Chains:
+    """Everything an objective needs to get negatives; one per rank.
+
+    Args:
+        sampler: the transition that moves chains.
+        buffer: where persistent chains live.
+        base: the density that noise starts are drawn from.
+        draw_data: ``(n, generator) -> (x, y)``, random training examples.
+        n_classes: number of labels, or None.
+        device: where chains live.
+        seed, rank: seed the generator of this rank's chains.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        buffer: ReplayBuffer,
+        base: Base,
+        draw_data: Draw,
+        *,
+        n_classes: int | None = None,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        rank: int = 0,
+    ):
+        self.sampler, self.buffer, self.base, self.draw_data = sampler, buffer, base, draw_data
+        self.n_classes, self.device = n_classes, torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(rank_seed(seed, rank))
+
+    def negatives(self, energy: Energy, n: int, *, y: Tensor | None = None, start=None, through: int = 0) -> Chain:
+        """``n`` chains moved by the sampler on ``energy``.
+
+        Args:
+            energy: sampled as it is; where it takes labels and is to be sampled per label, pass ``y`` or let the chains
+                keep their own.
+            y: labels ``(n,)`` to sample under; default: those that the chains carry, if ``energy`` needs labels.
+            start: None takes chains from the buffer and writes them back; ``"noise"`` starts fresh from the base; a
+                tensor ``(n, *shape)`` starts there (contrastive divergence).
+            through: keep the graph through the last so many steps.
+        """
+        if start is None:
+            index, entries = self.from_buffer(n)
+        elif isinstance(start, Tensor):
+            entries = self.entries_at(start, y)
+        else:
+            entries = self.fresh("noise", n)
+        labels = entries.y if y is None else y
+        conditional = energy.given(y=labels) if needs_labels(energy) else energy
+        chain = self.sampler.sample(conditional, entries.x, generator=self.generator, through=through)
+        if start is None:
+            moved = Entries(chain.x, labels, entries.age + self.sampler.n_steps)
+            self.buffer.write(index, moved)
+        chain.stats["age"] = entries.age
+        chain.y = labels
+        return chain
+
+    def from_buffer(self, n: int) -> tuple[Tensor, Entries]:
+        """Slots and the chains in them, a share ``reinit`` of them started over."""
+        if self.buffer.entries is None:
+            filling = self.fresh(self.buffer.start, self.buffer.size)
+            self.buffer.fill(filling.x, filling.y)
+        index, entries = self.buffer.draw(n, self.generator)
+        over = torch.rand(n, device=self.device, generator=self.generator) < self.buffer.reinit
+        new = self.fresh(self.buffer.restart, n)
+        pick = over.view(-1, *[1] * (entries.x.ndim - 1))
+        return index, Entries(
+            torch.where(pick, new.x, entries.x), torch.where(over, new.y, entries.y), entries.age * ~over
+        )
+
+    def fresh(self, source: str, n: int) -> Entries:
+        """New chains from the base (``noise``) or from training examples (``data``)."""
+        if source == "data":
+            x, y = self.draw_data(n, self.generator)
+            return self.entries_at(x.to(self.device), None if y is None else y.to(self.device))
+        labels = None
+        if self.n_classes:
+            labels = torch.randint(self.n_classes, (n,), device=self.device, generator=self.generator)
+        return self.entries_at(self.base.sample(n, self.generator), labels)
+
+    def entries_at(self, x: Tensor, y: Tensor | None) -> Entries:
+        """Chains of age 0 at ``x``; without labels their label is -1."""
+        none = torch.full((len(x),), -1, dtype=torch.long, device=self.device)
+        return Entries(x, none if y is None else y, torch.zeros_like(none))
+
+    def stored(self, n: int) -> Entries:
+        """The first ``n`` kept chains, without moving them."""
+        kept = self.buffer.entries
+        return Entries(kept.x[:n].float(), kept.y[:n], kept.age[:n])
+
+    @property
+    def horizon(self) -> int | None:
+        """Mean age at which a persistent chain is restarted, in steps: K / reinit; None if chains never restart."""
+        return round(self.sampler.n_steps / self.buffer.reinit) if self.buffer.reinit else None
+
+    def state(self) -> dict:
+        """Everything that continues the chains exactly: tensors and plain values only."""
+        entries = self.buffer.entries
+        return {
+            "generator": self.generator.get_state(),
+            "cursor": self.buffer.cursor,
+            "entries": None if entries is None else {k: v.cpu() for k, v in entries._asdict().items()},
+        }
+
+    def load_state(self, state: dict) -> None:
+        self.generator.set_state(state["generator"].cpu())
+        self.buffer.cursor = state["cursor"]
+        if state["entries"] is not None:
+            self.buffer.entries = Entries(**{k: v.to(self.device) for k, v in state["entries"].items()})
+
+
+def needs_labels(energy: Energy) -> bool:
+    """Whether ``energy`` is class-conditional through its input (a joint model marginalises its labels instead)."""
+    return bool(energy.n_classes) and not getattr(energy, "joint", False)
+
+
+def rank_seed(seed: int, rank: int) -> int:
+    """A seed that differs between ranks and between neighbouring seeds."""
+    return (1_000_003 * (seed + 1) + 7919 * rank) % 2**63

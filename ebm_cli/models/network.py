@@ -1,0 +1,79 @@
+"""The common part of all learned energies: one output, or one per class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ebm_cli.models.energy import REAL, Energy, Support
+
+ACTIVATIONS = {
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """The activation module called ``name``.
+
+    Raises:
+        ValueError: for an unknown name, listing the known ones.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation {name!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+class Network(Energy):
+    """A learned energy. Subclasses implement ``outputs(x, y)`` of shape ``(B, n_outputs)``.
+
+    The first four arguments come from the data and the objective, never from a config file.
+
+    Args:
+        shape: shape of one input.
+        support: where the data live.
+        n_classes: number of labels in the data, or None.
+        joint: one output per class, ``E(x, y)``, whose soft minimum over y is ``E(x)``: a JEM. Otherwise one output.
+    """
+
+    def __init__(self, shape, *, support: Support = REAL, n_classes: int | None = None, joint: bool = False):
+        super().__init__(shape, support)
+        if joint and not n_classes:
+            raise ValueError("a joint model needs class labels, and this data set has none")
+        self.joint = joint
+        self.n_classes = n_classes if joint else None
+        self.n_outputs = n_classes if joint else 1
+
+    def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Raw outputs ``(B, n_outputs)``: energies, per class where the model is joint."""
+        raise TypeError(f"{type(self).__name__} does not define outputs(x, y)")
+
+    def class_energies(self, x: Tensor) -> Tensor:
+        """``E(x, y)`` for every class, ``(B, K)``: minus the logits of the classifier that a joint model is.
+
+        Raises:
+            TypeError: where the network has no notion of classes.
+        """
+        if self.joint:
+            return self.outputs(x)
+        if not self.n_classes:
+            raise TypeError(f"this {type(self).__name__} was trained without labels: it has no class energies")
+        repeated = x.repeat_interleave(self.n_classes, 0)
+        labels = torch.arange(self.n_classes, device=x.device).repeat(len(x))
+        return self.outputs(repeated, labels).view(len(x), self.n_classes)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.joint:
+            energies = self.outputs(x)
+            return marginal(energies) if y is None else energies.gather(1, y[:, None])[:, 0]
+        return self.outputs(x, y)[:, 0] if self.n_classes else self.outputs(x)[:, 0]
+
+
+def marginal(class_energies: Tensor) -> Tensor:
+    """``E(x) = -log sum_y exp(-E(x, y))``, ``(B, K) -> (B,)`` (Grathwohl et al. 2020)."""
+    return -torch.logsumexp(-class_energies, 1)

@@ -1,0 +1,193 @@
+"""The Lightning module: an energy network, a sampler and a replay buffer, and THE training step."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+
+from ebm_cli.chains import Chains, rank_seed
+from ebm_cli.config import build
+from ebm_cli.models import Base, Energy, Support, Tilted
+from ebm_cli.samplers import DivergenceError
+
+
+class EnergyModule(pl.LightningModule):
+    """Wraps energy, sampler, chains and objective for training.
+
+    Args:
+        config: the run's resolved config as plain dicts (the keys of conf/train.yaml).
+        facts: what the data said of themselves: ``shape``, ``support`` and ``n_classes``, as ``facts_of`` gives them.
+    """
+
+    def __init__(self, config: dict, facts: dict):
+        super().__init__()
+        self.save_hyperparameters({"config": config, "facts": facts})
+        self.config, self.facts = config, facts
+        self.objective = build(config["objective"], "objective")
+        self.base, self.energy = build_energy(config, facts, self.objective.joint)
+        self.chains: Chains | None = None
+        self.latest: dict[str, torch.Tensor] = {}  # metrics of the last update, on the device
+        self.pending: dict[str, list] = {}
+        self.share = 0.0
+
+    def training_step(self, batch, batch_idx):
+        """The loss of one batch; negatives come from the chains."""
+        loss, metrics = self.objective(self.energy, batch, self.chains)
+        self.keep({"loss": loss.detach()} | metrics)
+        return loss
+
+    # Before training ------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Fits the base, and gives this rank its own chains and its own noise."""
+        if stage != "fit" or self.chains is not None:
+            return
+        data, device = self.trainer.datamodule, self.trainer.strategy.root_device
+        self.base.fit(data.split("train").x)
+        self.objective.fit(self.base)
+        self.chains = Chains(
+            build(self.config["sampler"], "sampler"),
+            build(self.config["buffer"], "buffer"),
+            self.base,
+            data.draw,
+            n_classes=self.facts["n_classes"],
+            device=device,
+            seed=self.config["seed"],
+            rank=self.global_rank,
+        )
+        torch.manual_seed(rank_seed(self.config["seed"], self.global_rank))
+        if self.config["compile"]:
+            self.compile_network()
+
+    def compile_network(self) -> None:
+        """Compiles the network in place, which keeps the names of its weights."""
+        if self.objective.double_backward:
+            name = type(self.objective).__name__
+            raise ValueError(f"compile=true: torch.compile cannot differentiate gradients, which {name} does")
+        network_of(self.energy).compile()
+
+    def configure_optimizers(self):
+        """The optimizer, and a learning rate that warms up, holds and decays."""
+        optimizer = build(self.config["optimizer"], "optimizer", params=list(self.parameters()))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, step: int) -> float:
+        """Factor of the learning rate at an update: linear warm-up, a plateau, then down to ``final``."""
+        schedule = self.config["schedule"]
+        warm = min(1.0, (step + 1) / (schedule["warmup_steps"] + 1))
+        beyond = max(0.0, self.progress(step) - schedule["hold"]) / max(1e-9, 1 - schedule["hold"])
+        down = 0.5 * (1 + math.cos(math.pi * beyond)) if schedule["shape"] == "cosine" else 1 - beyond
+        return warm * (schedule["final"] + (1 - schedule["final"]) * down)
+
+    def progress(self, step: int) -> float:
+        """Share of the run that is over, in [0, 1], by whichever bound on steps, epochs or time is nearest."""
+        total = self.trainer.estimated_stepping_batches
+        by_steps = step / total if math.isfinite(total) and total > 0 else 0.0
+        return min(1.0, max(by_steps, self.share))
+
+    def on_train_epoch_start(self) -> None:
+        """Where the run is bounded by time, all ranks agree once an epoch on how much of it is over."""
+        timer = self.trainer_timer()
+        if timer is not None:
+            share = timer.time_elapsed() / timer.seconds
+            self.share = float(self.trainer.strategy.broadcast(share))
+
+    def trainer_timer(self):
+        return next((c for c in self.trainer.callbacks if isinstance(c, Budget)), None)
+
+    # Logging --------------------------------------------------------------------------------------------------
+
+    def keep(self, metrics: dict[str, torch.Tensor]) -> None:
+        """Collects device scalars, and logs their means every ``trainer.log_every_n_steps`` updates."""
+        self.latest = metrics
+        for name, value in metrics.items():
+            self.pending.setdefault(name, []).append(value)
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+            means = {name: torch.stack(values).mean() for name, values in self.pending.items()}
+            self.pending = {}
+            gap = means.pop("energy/gap", None)
+            self.log_dict(means, sync_dist=True)
+            if gap is not None:
+                self.log("energy/gap", gap, prog_bar=True, sync_dist=True)
+
+    # Exact resume ---------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Adds what every rank alone knows: its chains, its objective's walkers and its random states."""
+        checkpoint["ranks"] = gather(
+            {"chains": self.chains.state(), "objective": self.objective.rank_state(), "random": random_state()}
+        )
+        checkpoint["share"] = self.share
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Gives this rank its own state back."""
+        if self.chains is None:
+            return
+        ranks = checkpoint["ranks"]
+        if len(ranks) != self.trainer.world_size:
+            raise ValueError(f"the checkpoint holds {len(ranks)} ranks and this run has {self.trainer.world_size}")
+        mine = ranks[self.global_rank]
+        self.chains.load_state(mine["chains"])
+        self.objective.load_rank_state(mine["objective"])
+        load_random_state(mine["random"])
+        self.share = checkpoint["share"]
+
+
+class Budget(pl.callbacks.Timer):
+    """Stops after a wall-clock budget, at the end of an epoch so that resuming is exact; counts over resumes.
+
+    Args:
+        max_time: ``DD:HH:MM:SS``.
+    """
+
+    def __init__(self, max_time: str):
+        days, hours, minutes, seconds = (int(part) for part in str(max_time).split(":"))
+        duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        super().__init__(duration=duration, interval="epoch", verbose=False)
+        self.seconds = duration.total_seconds()
+
+
+def build_energy(config: dict, facts: dict, joint: bool) -> tuple[Base, Energy]:
+    """The base and the energy of a run, fresh: ``network`` or ``network + base`` as the config says."""
+    supplied = {"shape": tuple(facts["shape"]), "support": Support(**facts["support"])}
+    network = build(config["model"], "model", **supplied, n_classes=facts["n_classes"], joint=joint)
+    base = build(config["base"], "base", **supplied)
+    return base, Tilted(network, base) if config["tilted"] else network
+
+
+def network_of(energy: Energy) -> Energy:
+    """The learned part of an energy."""
+    return energy.network if isinstance(energy, Tilted) else energy
+
+
+def facts_of(data) -> dict:
+    """What a network must know of its data, as plain values."""
+    return {"shape": list(data.shape), "support": data.support.as_dict(), "n_classes": data.n_classes}
+
+
+def gather(mine):
+    """The objects of all ranks, in order."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [mine]
+    everyone = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    return everyone
+
+
+def random_state() -> dict:
+    """States of torch's global generators of this process, as tensors."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def load_random_state(state: dict) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+
+
+__all__ = ["Budget", "DivergenceError", "EnergyModule", "build_energy", "facts_of"]

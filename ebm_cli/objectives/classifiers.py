@@ -1,0 +1,53 @@
+"""Objectives that use labels: the joint energy-based model, and the plain classifier beside it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ebm_cli.models.energy import Energy
+from ebm_cli.models.network import marginal
+from ebm_cli.objectives.contrastive import ContrastiveDivergence, chain_metrics, contrast
+from ebm_cli.objectives.objective import Loss, Objective
+
+
+class JEM(ContrastiveDivergence):
+    """Joint energy-based model: ``-log p(y|x) + [E(data) - E(negatives)]`` with ``E(x) = -logsumexp_y(-E(x, y))``.
+
+    One network is a classifier and a density (Grathwohl et al. 2020).
+
+    Args:
+        start, energy_l2: as for contrastive divergence.
+        cross_entropy: weight of the classification term.
+    """
+
+    joint = True
+
+    def __init__(self, *, start: str = "buffer", energy_l2: float = 0.0, cross_entropy: float = 1.0):
+        super().__init__(start=start, energy_l2=energy_l2)
+        self.cross_entropy = cross_entropy
+
+    def forward(self, energy: Energy, batch, chains) -> Loss:
+        chain = self.negatives(energy, batch, chains)
+        class_energies = energy.class_energies(torch.cat([batch.x, chain.x]))
+        positive, negative = marginal(class_energies).split([len(batch.x), len(chain.x)])
+        loss, metrics = contrast(positive, negative, self.energy_l2)
+        nll, scores = classification(class_energies[: len(batch.x)], batch.y)
+        return Loss(loss + self.cross_entropy * nll, metrics | scores | chain_metrics(chain))
+
+
+class Classifier(Objective):
+    """``-log p(y|x)`` alone: the yardstick of a JEM, with the same network and the same energy ``E(x)``."""
+
+    joint = True
+
+    def forward(self, energy: Energy, batch, chains) -> Loss:
+        return Loss(*classification(energy.class_energies(batch.x), batch.y))
+
+
+def classification(class_energies: Tensor, y: Tensor) -> tuple[Tensor, dict]:
+    """Cross-entropy of labels under ``softmax(-E(x, y))``, and what to log of it."""
+    nll = cross_entropy(-class_energies, y)
+    accuracy = (class_energies.argmin(1) == y).float().mean()
+    return nll, {"classifier/nll": nll.detach(), "classifier/accuracy": accuracy}

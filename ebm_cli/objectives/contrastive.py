@@ -1,0 +1,75 @@
+"""Maximum likelihood by contrast with sampled negatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ebm_cli.chains import needs_labels
+from ebm_cli.models.energy import Energy
+from ebm_cli.objectives.objective import Loss, Objective, energies_of
+
+STARTS = ("buffer", "data", "noise")
+
+
+class ContrastiveDivergence(Objective):
+    """``mean E(data) - mean E(negatives)``, whose gradient estimates that of the negative log-likelihood.
+
+    Persistent chains (Tieleman 2008; Du & Mordatch 2019) when ``start`` is ``buffer``, CD-k (Hinton 2002) when it is
+    ``data``, short-run MCMC (Nijkamp et al. 2019) when it is ``noise``.
+
+    Args:
+        start: where chains start: ``buffer``, ``data`` or ``noise``.
+        energy_l2: weight of ``mean E(data)^2 + mean E(negatives)^2``, which keeps energies near zero.
+        labels: for class-conditional energies: ``own`` lets chains keep their labels, ``batch`` drives them under the
+            labels of the current batch.
+    """
+
+    uses_chains = True
+
+    def __init__(self, *, start: str = "buffer", energy_l2: float = 0.0, labels: str = "own"):
+        super().__init__()
+        if start not in STARTS:
+            raise ValueError(f"objective.start must be one of {', '.join(STARTS)}, got {start!r}")
+        if labels not in ("own", "batch"):
+            raise ValueError(f"objective.labels must be own or batch, got {labels!r}")
+        self.start, self.energy_l2, self.labels = start, energy_l2, labels
+
+    def forward(self, energy: Energy, batch, chains) -> Loss:
+        chain = self.negatives(energy, batch, chains)
+        positive, negative = energies_of(with_labels(energy, batch.y, chain), batch.x, chain.x)
+        loss, metrics = contrast(positive, negative, self.energy_l2)
+        return Loss(loss, metrics | chain_metrics(chain))
+
+    def negatives(self, energy: Energy, batch, chains):
+        """As many chains as there are data, started where the objective says."""
+        start = {"buffer": None, "data": batch.x, "noise": "noise"}[self.start]
+        follow_batch = needs_labels(energy) and (self.labels == "batch" or self.start == "data")
+        return chains.negatives(energy, len(batch.x), start=start, y=batch.y if follow_batch else None)
+
+
+def with_labels(energy: Energy, y: Tensor | None, chain) -> Energy:
+    """``energy`` with the labels of data and negatives bound, where it needs them."""
+    return energy.given(y=torch.cat([y, chain.y])) if needs_labels(energy) else energy
+
+
+def contrast(positive: Tensor, negative: Tensor, energy_l2: float) -> tuple[Tensor, dict]:
+    """The contrastive loss of energies ``(B,)`` of data and negatives, and what to log of them."""
+    loss = positive.mean() - negative.mean()
+    if energy_l2:
+        loss = loss + energy_l2 * (positive.square().mean() + negative.square().mean())
+    metrics = {
+        "energy/data": positive.detach().mean(),
+        "energy/samples": negative.detach().mean(),
+        "energy/gap": (negative.detach().mean() - positive.detach().mean()),
+    }
+    return loss, metrics
+
+
+def chain_metrics(chain) -> dict[str, Tensor]:
+    """What to log of the chains behind the negatives."""
+    metrics = {"chain/grad_norm": chain.stats["grad_norm"].mean()} if "grad_norm" in chain.stats else {}
+    if "acceptance" in chain.stats:
+        metrics["chain/acceptance"] = chain.stats["acceptance"].mean()
+    metrics["chain/age"] = chain.stats["age"].float().mean()
+    return metrics

@@ -1,0 +1,102 @@
+"""Pictures that commands write: sample grids, scatter plots over the density, energy histograms, curves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def new_figure(*size: float, rows: int = 1, columns: int = 1):
+    """A matplotlib figure without a display, and its axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save(figure, file: Path) -> Path:
+    """Writes a figure beside ``file`` and renames."""
+    beside = file.with_name(f".{file.name}")
+    figure.savefig(beside, dpi=110, format="png")
+    os.replace(beside, file)
+    return file
+
+
+def draw(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
+    """Inputs of a data set as the picture that suits them: points for vectors, a grid for images."""
+    if len(data.shape) == 1:
+        return scatter(x, data, file, energy, title)
+    return grid(x, data.value_range, file)
+
+
+def grid(x: Tensor, value_range, file: Path, columns: int | None = None) -> Path:
+    """Images ``(N, C, H, W)`` in ``value_range`` as one PNG, small ones enlarged."""
+    from torchvision.utils import make_grid, save_image
+
+    low, high = value_range
+    images = ((x - low) / (high - low)).clamp(0, 1)
+    scale = max(1, round(48 / images.shape[-1]))
+    images = images.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    columns = columns or max(1, round(len(x) ** 0.5))
+    beside = file.with_name(f".{file.name}")
+    save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), beside, format="png")
+    os.replace(beside, file)
+    return file
+
+
+def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
+    """Points ``(N, 2)`` over the model's density (left) and over the true one (right) where they are known."""
+    box = getattr(getattr(data, "density", None), "box", None) or float(x.abs().max()) * 1.1
+    figure, axes = new_figure(9, 4.6, columns=2)
+    panels = [("samples and model density", energy), ("true density", lambda p: -data.density.log_prob(p))]
+    for axis, (name, function) in zip(axes[0], panels, strict=True):
+        if function is not None and (name != "true density" or hasattr(data, "density")):
+            axis.imshow(density_image(function, box), extent=[-box, box, -box, box], origin="lower", cmap="magma")
+        axis.set(title=title or name, xlim=(-box, box), ylim=(-box, box), aspect="equal")
+    axes[0][0].scatter(*x[:2000].T.tolist(), s=2, c="white", alpha=0.5, linewidths=0)
+    return save(figure, file)
+
+
+def density_image(energy, box: float, n: int = 160):
+    """``exp(-E)`` on a grid over ``[-box, box]^2``, scaled to its maximum, ``(n, n)`` with rows along y."""
+    line = torch.linspace(-box, box, n)
+    points = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).view(-1, 2)
+    with torch.no_grad():
+        values = torch.as_tensor(energy(points))
+    return torch.exp(values.min() - values).view(n, n).numpy()
+
+
+def energies(groups: dict[str, Tensor], file: Path) -> Path:
+    """Histograms of energies ``(N,)`` by name: what the model finds likely, side by side."""
+    figure, axes = new_figure(7, 4)
+    every = torch.cat([v.flatten() for v in groups.values()])
+    low, high = torch.quantile(every[torch.isfinite(every)], torch.tensor([0.002, 0.998])).tolist()
+    for name, values in groups.items():
+        axes[0][0].hist(values.clamp(low, high).numpy(), bins=60, range=(low, high), density=True, alpha=0.5, label=name)
+    axes[0][0].set(xlabel="energy (low is likely)", ylabel="density")
+    axes[0][0].legend()
+    return save(figure, file)
+
+
+def curves(rows: list[dict], file: Path) -> Path:
+    """The history of a run: energies, their gap, and what else was logged, over updates."""
+    names = [n for n in dict.fromkeys(k for row in rows for k in row) if n not in ("step", "epoch", "steps_per_second")]
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        panels.setdefault("energies" if name in ("energy/data", "energy/samples", "energy/noise") else name, []).append(name)
+    figure, axes = new_figure(4 * min(3, len(panels)), 2.6 * -(-len(panels) // 3), rows=-(-len(panels) // 3), columns=min(3, len(panels)))
+    for axis, (title, members) in zip(axes.flat, panels.items(), strict=False):
+        for name in members:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            axis.plot(*zip(*points, strict=True), label=name)
+        axis.set(title=title, xlabel="update")
+        if len(members) > 1:
+            axis.legend(fontsize="small")
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    return save(figure, file)

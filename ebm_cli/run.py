@@ -1,0 +1,248 @@
+"""A run directory: find it, read it back, say where it comes from. ``load_energy`` is all that a notebook needs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pickle
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from ebm_cli.chains import rank_seed
+from ebm_cli.config import ConfigError, build, find_run
+from ebm_cli.models import Base, Energy, Support
+from ebm_cli.samplers import Sampler
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
+BLOCK = 250  # chains per block; a block's noise depends on (seed, block) alone, so devices can share the work
+
+
+# Finding a run -----------------------------------------------------------------------------------------------------
+
+
+def checkpoint_of(run: Path, name: str = "last") -> Path:
+    """The checkpoint called ``last`` or ``best`` of a run, or the file that a path names.
+
+    Raises:
+        ConfigError: listing the checkpoints that there are.
+    """
+    file = Path(name) if name.endswith(".ckpt") else run / "checkpoints" / f"{name}.ckpt"
+    if not file.is_file():
+        there = ", ".join(f.name for f in sorted((run / "checkpoints").glob("*.ckpt"))) or "none"
+        raise ConfigError(f"checkpoint={name}: not in {run}; there are: {there}")
+    return file
+
+
+def point_latest(run: Path) -> None:
+    """Makes ``outputs/runs/latest`` point to ``run``, in one rename."""
+    if len(run.parents) < 2 or run.parents[1].name != "runs":
+        return
+    link = run.parents[1] / "latest"
+    beside = link.with_name(f"latest.{os.getpid()}")
+    beside.symlink_to(run.relative_to(link.parent))
+    os.replace(beside, link)
+
+
+# Reading it back ---------------------------------------------------------------------------------------------------
+
+
+def read_checkpoint(file: Path) -> dict:
+    """A checkpoint's content, tensors and plain values only: nothing in the file is executed.
+
+    Raises:
+        ConfigError: if the file is damaged, foreign, or holds anything else.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        raise ConfigError(f"{file}: not a readable checkpoint ({type(error).__name__})") from error
+    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= set(content):
+        raise ConfigError(f"{file}: not a checkpoint of ebm-train")
+    return content
+
+
+def energy_from(content: dict) -> tuple[Base, Energy]:
+    """Base and energy of a checkpoint's content, with its (averaged) weights, frozen and in evaluation mode."""
+    from ebm_cli.module import build_energy
+
+    kept = content["hyper_parameters"]
+    joint = build(kept["config"]["objective"], "objective").joint
+    base, energy = build_energy(kept["config"], kept["facts"], joint)
+    weights = content["state_dict"]
+    for name, module in (("base", base), ("energy", energy)):
+        mine = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+        module.load_state_dict(mine)
+        module.eval().requires_grad_(False)
+    return base, energy
+
+
+def load_energy(path: str | Path, device: str | torch.device = "cpu") -> Energy:
+    """The trained energy of a run, frozen, with its averaged weights, ready for any sampler.
+
+    Args:
+        path: run directory, checkpoint file, or ``latest``.
+        device: where to put it.
+
+    Raises:
+        ConfigError: if there is no run or no readable checkpoint.
+    """
+    name = str(path) if str(path).endswith(".ckpt") else "last"
+    return energy_from(read_checkpoint(checkpoint_of(find_run(path), name)))[1].to(device)
+
+
+def read_config(run: Path) -> dict:
+    """The resolved config of a run as plain values."""
+    return OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
+
+
+# What sample and eval work on --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Samples:
+    """Generated inputs: ``x`` ``(N, *shape)`` in the data's value range, ``energy`` ``(N,)``, labels ``y`` or None."""
+
+    x: Tensor
+    energy: Tensor | None = None
+    y: Tensor | None = None
+    n_steps: int | None = None
+
+
+@dataclass
+class Subject:
+    """A trained model with all that is needed to sample and to measure it.
+
+    Attributes:
+        energy: frozen; None when only a file of samples is judged.
+        base: where fresh chains start.
+        sampler: transition that generates.
+        data: the DataModule of the data set.
+        n_steps: default length of a generating chain.
+        horizon: chain length beyond which the training says nothing, or None if unknown.
+        seed: of all randomness.
+        num_samples: how many samples metrics draw.
+        directory: where results are written.
+        config: the composed config.
+        samples: given samples (``samples=file.npz``), else drawn when first asked for.
+    """
+
+    energy: Energy | None
+    base: Base | None
+    sampler: Sampler | None
+    data: object
+    n_steps: int
+    horizon: int | None
+    seed: int
+    num_samples: int
+    directory: Path
+    config: object
+    device: torch.device = torch.device("cpu")
+    samples: Samples | None = None
+
+    def draw(self, n: int | None = None, n_steps: int | None = None) -> Samples:
+        """``n`` samples from fresh noise; those of the default size are drawn once and kept."""
+        standard = n is None and n_steps is None
+        if standard and self.samples is not None:
+            return self.samples
+        if self.sampler is None or self.energy is None:
+            raise ConfigError("this needs a trained model to sample from: give run=PATH")
+        drawn = generate(self, n or self.num_samples, n_steps or self.n_steps)
+        if standard:
+            self.samples = drawn
+        return drawn
+
+
+def generate(subject: Subject, n: int, n_steps: int, *, energy: Energy | None = None, y: Tensor | None = None):
+    """Samples from fresh noise, in blocks whose randomness depends on (seed, block) alone.
+
+    Args:
+        energy: instead of the subject's own (a composition).
+        y: labels ``(n,)`` to condition on; a class-conditional energy without them gets balanced ones.
+    """
+    from ebm_cli.chains import needs_labels
+
+    energy = subject.energy if energy is None else energy
+    if y is None and needs_labels(energy):
+        y = torch.arange(n) % energy.n_classes
+    parts = []
+    for block, start in enumerate(range(0, n, BLOCK)):
+        rows = slice(start, min(start + BLOCK, n))
+        generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, block))
+        labels = None if y is None else y[rows].to(subject.device)
+        conditional = energy if labels is None else energy.given(y=labels)
+        x = subject.base.sample(BLOCK, generator)[: rows.stop - rows.start]
+        chain = subject.sampler.sample(conditional, x, n_steps=n_steps, generator=generator)
+        with torch.no_grad():
+            parts.append((chain.x.cpu(), conditional(chain.x).cpu()))
+    x, values = (torch.cat(p) for p in zip(*parts, strict=True))
+    return Samples(x, values, y, n_steps)
+
+
+def default_steps(config: dict) -> tuple[int, int | None]:
+    """The chain length that suits how a run was trained, and the horizon beyond which its samples drift.
+
+    Persistent chains live K / reinit steps on average, and fresh ones are at their best at about half of that; short
+    runs are as long as in training; without restarts from noise, or without chains, a thousand steps.
+    """
+    objective, k = config["objective"], config["sampler"].get("n_steps", 1000)
+    start, reinit = objective.get("start"), config["buffer"]["reinit"]
+    if start == "noise":
+        return k, k
+    if start == "buffer" and reinit:
+        return max(k, round(0.5 * k / reinit)), round(k / reinit)
+    return max(k, 1000), None
+
+
+# Where it comes from -----------------------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    found = {"python": platform.python_version()}
+    for package in (*PACKAGES, "ebm-cli"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def commit() -> str | None:
+    """The commit of this checkout, with ``+`` for uncommitted changes; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        for part in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def write_json(file: Path, content: dict) -> None:
+    """Writes JSON beside the file and renames, so that the file is whole or absent."""
+    beside = file.with_name(file.name + ".part")
+    beside.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n")
+    os.replace(beside, file)
+
+
+__all__ = [
+    "Samples", "Subject", "Support", "checkpoint_of", "default_steps", "energy_from", "find_run", "generate",
+    "load_energy", "point_latest", "read_checkpoint", "read_config", "sha256", "versions", "write_json",
+]  # fmt: skip

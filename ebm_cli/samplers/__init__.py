@@ -1,0 +1,6 @@
+"""Markov transitions and the one loop that runs them; energies are seen through ``Energy`` alone."""
+
+from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.sampler import Chain, DivergenceError, Info, Sampler, State
+
+__all__ = ["Chain", "DivergenceError", "Info", "Langevin", "Sampler", "State"]

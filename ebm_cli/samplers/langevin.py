@@ -1,0 +1,112 @@
+"""Unadjusted Langevin dynamics in the forms the literature uses."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ebm_cli.models.energy import Energy
+from ebm_cli.samplers.boundary import at_border, check_boundary
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, row_norm, value_at
+
+
+class Langevin(Sampler):
+    """``x - step_size * clip(grad E) + noise_std * xi``.
+
+    With the tied noise ``sqrt(2 step_size T)`` this is the unadjusted Langevin algorithm (Roberts & Tweedie 1996); with
+    a free ``noise_std`` it is the short-run sampler of Du & Mordatch (2019) and Nijkamp et al. (2019).
+
+    Args:
+        n_steps: steps of a chain.
+        step_size: factor of the gradient; a number, a ``(B,)`` tensor or a schedule.
+        noise_std: standard deviation of the noise per step; null ties it to ``sqrt(2 * step_size * temperature)``.
+        temperature: T of the tied noise. Not read when ``noise_std`` is given: see ``effective_temperature``.
+        noise_first: add the noise before the gradient is taken, so that the picture ends without it (IGEBM).
+        grad_clip: bound on the gradient before it is scaled by ``step_size``; null for none.
+        clip_by: ``value`` clips every entry to ``+-grad_clip``, ``norm`` each chain's whole gradient.
+        boundary: ``clamp``, ``reflect`` or null: what happens at the border of the energy's box.
+        chunk_size: evaluate at most so many chains at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_steps: int = 60,
+        step_size: Schedule = 1.0,
+        noise_std: Schedule | None = None,
+        temperature: Schedule = 1.0,
+        noise_first: bool = False,
+        grad_clip: float | None = None,
+        clip_by: str = "value",
+        boundary: str | None = None,
+        chunk_size: int | None = None,
+    ):
+        super().__init__(n_steps=n_steps, step_size=step_size, temperature=temperature, chunk_size=chunk_size)
+        if clip_by not in ("value", "norm"):
+            raise ValueError(f"clip_by must be value or norm, got {clip_by!r}")
+        if isinstance(noise_std, (int, float)) and noise_std < 0:
+            raise ValueError(f"noise_std must not be negative, got {noise_std}")
+        self.noise_std, self.noise_first = noise_std, noise_first
+        self.grad_clip, self.clip_by, self.boundary = grad_clip, clip_by, boundary
+
+    def check(self, energy: Energy) -> None:
+        super().check(energy)
+        check_boundary(self.boundary, energy.support)
+
+    def effective_temperature(self, i: int = 0, n: int = 1) -> float:
+        """``noise_std^2 / (2 step_size)``: the temperature really sampled where neither clip nor border bites."""
+        if self.noise_std is None:
+            return value_at(self.temperature, i, n)
+        return value_at(self.noise_std, i, n) ** 2 / (2 * value_at(self.step_size, i, n))
+
+    def noise_at(self, i: int, n: int):
+        """Standard deviation of the noise of step i of n."""
+        if self.noise_std is not None:
+            return value_at(self.noise_std, i, n)
+        variance = 2 * value_at(self.step_size, i, n) * value_at(self.temperature, i, n)
+        return variance.sqrt() if isinstance(variance, Tensor) else math.sqrt(variance)
+
+    def clip(self, grad: Tensor) -> Tensor:
+        """The gradient as the step uses it."""
+        if self.grad_clip is None:
+            return grad
+        if self.clip_by == "value":
+            return grad.clamp(-self.grad_clip, self.grad_clip)
+        scale = (self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0)
+        return grad * per_row(scale, grad)
+
+    def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        x, live = state.x, torch.is_grad_enabled()
+        if self.noise_first:
+            x = at_border(self.add_noise(x, i, n, generator), self.boundary, energy.support)
+        value, grad = self.evaluate(energy, x, create_graph=live)
+        x = x - per_row(value_at(self.step_size, i, n), x) * self.clip(grad)
+        if not self.noise_first:
+            x = self.add_noise(x, i, n, generator)
+        x = at_border(x, self.boundary, energy.support)
+        return State(x), Info(energy=value, grad_norm=row_norm(grad))
+
+    def add_noise(self, x: Tensor, i: int, n: int, generator) -> Tensor:
+        noise = torch.empty_like(x).normal_(generator=generator)
+        return x + noise.mul_(per_row(self.noise_at(i, n), x))
+
+    def log_kernel(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
+        """``log q(b | a)`` of the first step, clip included, ``(B,)``.
+
+        Raises:
+            TypeError: with a border, or with the noise first: those kernels have no density of this form.
+        """
+        if self.boundary or self.noise_first:
+            raise TypeError("the Langevin transition density needs boundary: null and noise_first: false")
+        _, grad = self.evaluate(energy, a)
+        return self.log_density(a, grad, b)
+
+    def log_density(self, a: Tensor, grad: Tensor, b: Tensor) -> Tensor:
+        """``log q(b | a)`` from the gradient at ``a``, already evaluated."""
+        std = self.noise_at(0, 1)
+        z = (b - a + per_row(value_at(self.step_size, 0, 1), a) * self.clip(grad)) / per_row(std, a)
+        log_std = std.log() if isinstance(std, Tensor) else math.log(std)
+        d = a[0].numel()
+        return -0.5 * z.flatten(1).square().sum(1) - d * (log_std + 0.5 * math.log(2 * math.pi))

@@ -1,0 +1,275 @@
+"""The one sampling loop, and what every Markov transition plugs into it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ebm_cli.models.energy import Energy, as_energy, energy_and_grad
+
+Schedule = float | Tensor | Callable[[int, int], float]
+
+
+class DivergenceError(RuntimeError):
+    """Raised when a chain or a training run leaves the finite numbers; the message says what to try."""
+
+
+class State(NamedTuple):
+    """Where the chains are. Every tensor leads with B.
+
+    Attributes:
+        x: positions ``(B, *shape)``.
+        energy, grad: energy ``(B,)`` and its gradient at ``x``, or None where a transition has not evaluated them.
+        aux: what else a transition carries from step to step (velocity, level, replicas, log-weight).
+    """
+
+    x: Tensor
+    energy: Tensor | None = None
+    grad: Tensor | None = None
+    aux: dict = {}
+
+
+class Info(NamedTuple):
+    """What one step reports, before averaging over chains.
+
+    Attributes:
+        energy: ``(B,)`` at the point the gradient was taken.
+        grad_norm: ``(B,)`` Euclidean norms, or None.
+        acceptance: ``(B,)`` Metropolis acceptance probabilities, or None for unadjusted kernels.
+        evaluations: energy-and-gradient evaluations spent per chain.
+        extra: further ``(B,)`` tensors or scalars by name (swap rates, ...), averaged into ``Chain.stats``.
+    """
+
+    energy: Tensor
+    grad_norm: Tensor | None = None
+    acceptance: Tensor | None = None
+    evaluations: int = 1
+    extra: dict = {}
+
+
+@dataclass
+class Chain:
+    """What ``Sampler.sample`` returns.
+
+    Attributes:
+        x: final positions ``(B, *shape)``, detached.
+        state: final ``State`` of the transition.
+        stats: per-step means over chains, device tensors ``(n_steps,)`` by name.
+        log_w: log-weights ``(B,)`` of weighted samplers (AIS, SMC), else None.
+        x_live: ``x`` with the graph through the last ``through`` steps, else None.
+    """
+
+    x: Tensor
+    state: State
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    log_w: Tensor | None = None
+    x_live: Tensor | None = None
+
+
+def value_at(schedule: Schedule, i: int, n: int):
+    """``schedule`` itself where it is a number or a ``(B,)`` tensor, else ``schedule(i, n)`` for step i of n."""
+    return schedule(i, n) if callable(schedule) and not isinstance(schedule, Tensor) else schedule
+
+
+def per_row(value, x: Tensor):
+    """A number as it is, a ``(B,)`` tensor shaped to multiply ``x``."""
+    if isinstance(value, Tensor) and value.ndim == 1:
+        return value.view(-1, *[1] * (x.ndim - 1))
+    return value
+
+
+def row_norm(x: Tensor) -> Tensor:
+    """Euclidean norm of each row, ``(B, *shape) -> (B,)``."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+
+
+class Sampler:
+    """A Markov transition and the loop that runs it. Immutable: all that changes lives in ``State``.
+
+    Args:
+        n_steps: default number of steps of ``sample``.
+        step_size, temperature: a number, a ``(B,)`` tensor, or a schedule ``(i, n) -> number``.
+        chunk_size: evaluate the energy on at most so many chains at a time; null is all at once.
+    """
+
+    supports: tuple[str, ...] = ("real", "box")
+    uses_gradient = True
+
+    def __init__(self, *, n_steps: int, step_size: Schedule, temperature: Schedule = 1.0, chunk_size=None):
+        if int(n_steps) < 1:
+            raise ValueError(f"n_steps must be at least 1, got {n_steps}")
+        for name, value in (("step_size", step_size), ("temperature", temperature)):
+            if isinstance(value, (int, float)) and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be a positive number, got {value}")
+        self.n_steps, self.step_size, self.temperature = int(n_steps), step_size, temperature
+        self.chunk_size = chunk_size
+
+    # What a transition defines --------------------------------------------------------------------------------
+
+    def init(self, energy: Energy, x: Tensor, generator: torch.Generator | None) -> State:
+        """The state that the first step starts from."""
+        return State(x)
+
+    def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        """One transition: step i of n."""
+        raise TypeError(f"{type(self).__name__} does not define step()")
+
+    def finish(self, energy: Energy, state: State, generator) -> State:
+        """What remains to be done after the last step (undo internal coordinates, resample, ...): usually nothing."""
+        return state
+
+    def log_kernel(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
+        """``log q(b | a)`` of one step, ``(B,)``.
+
+        Raises:
+            TypeError: for transitions whose density is not available.
+        """
+        raise TypeError(f"{type(self).__name__} has no tractable transition density; use Langevin")
+
+    def check(self, energy: Energy) -> None:
+        """Refuses energies that this transition cannot sample correctly.
+
+        Raises:
+            ValueError: naming the support of the energy and those that the sampler takes.
+        """
+        if energy.support.kind not in self.supports:
+            raise ValueError(
+                f"{type(self).__name__} samples {' or '.join(self.supports)} inputs, "
+                f"and this energy is defined on {energy.support.kind} ones"
+            )
+
+    # What all share -------------------------------------------------------------------------------------------
+
+    def evaluate(self, energy: Energy, x: Tensor, create_graph: bool = False):
+        """Energy ``(B,)`` and gradient at ``x``, in chunks where asked."""
+        return energy_and_grad(energy, x, chunk_size=self.chunk_size, create_graph=create_graph)
+
+    def with_options(self, **options) -> Sampler:
+        """A copy with some attributes replaced; samplers are immutable."""
+        copy = object.__new__(type(self))
+        copy.__dict__ = {**self.__dict__, **options}
+        return copy
+
+    def sample(
+        self,
+        energy: Energy | Callable[[Tensor], Tensor],
+        x: Tensor,
+        *,
+        n_steps: int | None = None,
+        generator: torch.Generator | None = None,
+        callback: Callable[[int, State, Info], None] | None = None,
+        through: int = 0,
+    ) -> Chain:
+        """Runs the chains: the only loop over steps in this package.
+
+        Works under ``no_grad`` and ``inference_mode``; leaves parameters, their ``.grad`` and the mode of the network
+        as they were; draws from ``generator`` alone; checks for non-finite values once, at the end.
+
+        Args:
+            energy: an ``Energy``, or any callable ``(B, *shape) -> (B,)``.
+            x: starting points ``(B, *shape)``; not modified.
+            n_steps: instead of the sampler's own.
+            callback: called as ``callback(i, state, info)`` after each step.
+            through: keep the graph (also to the parameters) through the last so many steps, in ``x_live``.
+
+        Raises:
+            ValueError: if the energy's support does not fit, or ``n_steps`` is below 1.
+            DivergenceError: if positions or energies are not finite at the end.
+        """
+        energy, n = as_energy(energy), self.n_steps if n_steps is None else int(n_steps)
+        if n < 1:
+            raise ValueError(f"n_steps must be at least 1, got {n}")
+        self.check(energy)
+        infos = []
+        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(energy):
+            state = None
+            with frozen(energy):
+                state = self.init(energy, x.detach().clone(), generator)
+                for i in range(n - through):
+                    state, info = self.step(energy, state, i, n, generator)
+                    infos.append(_report(i, state, info, callback))
+            if through:
+                state = state._replace(x=state.x.detach().requires_grad_(), energy=None, grad=None)
+                with torch.enable_grad():
+                    for i in range(n - through, n):
+                        state, info = self.step(energy, state, i, n, generator)
+                        infos.append(_report(i, state, info, callback))
+            state = self.finish(energy, state, generator)
+            stats = _stack(infos)
+        x_live = state.x if through else None
+        state = state._replace(x=state.x.detach())
+        _raise_if_not_finite(state, stats, self)
+        return Chain(state.x, state, stats, log_w=state.aux.get("log_w"), x_live=x_live)
+
+
+@contextmanager
+def frozen(energy: Energy):
+    """Parameters want no gradient inside, so a backward pass to the input computes none for the weights."""
+    wanted = [p for p in energy.parameters() if p.requires_grad]
+    for p in wanted:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in wanted:
+            p.requires_grad_(True)
+
+
+@contextmanager
+def evaluation_mode(energy: Energy):
+    """Puts a training energy in evaluation mode, so that it is one function along the whole chain.
+
+    An energy with ``samples_in_train_mode`` set (a recipe's explicit choice) is left as it is.
+    """
+    training = [m for m in energy.modules() if m.training]
+    if getattr(energy, "samples_in_train_mode", False):
+        training = []
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def _report(i: int, state: State, info: Info, callback) -> Info:
+    if callback is not None:
+        callback(i, state, info)
+    return info._replace(
+        energy=info.energy.detach(), grad_norm=None if info.grad_norm is None else info.grad_norm.detach()
+    )
+
+
+def _stack(infos: list[Info]) -> dict[str, Tensor]:
+    """Per-step means over chains, ``(n_steps,)`` each."""
+    stats = {"energy": torch.stack([i.energy for i in infos]).mean(1)}
+    for name in ("grad_norm", "acceptance"):
+        if getattr(infos[0], name) is not None:
+            stats[name] = torch.stack([getattr(i, name) for i in infos]).mean(1)
+    for name in infos[0].extra:
+        stats[name] = torch.stack([torch.as_tensor(i.extra[name]).float().mean() for i in infos])
+    stats["evaluations"] = torch.tensor([i.evaluations for i in infos])
+    return stats
+
+
+def _raise_if_not_finite(state: State, stats: dict, sampler: Sampler) -> None:
+    finite = torch.isfinite(state.x).all() & torch.isfinite(stats["energy"]).all()
+    if not bool(finite):
+        bad = (~torch.isfinite(stats["energy"])).nonzero()
+        when = f"the energy at step {int(bad[0])}" if len(bad) else "a position at the end of the chain"
+        raise DivergenceError(
+            f"{when} is not finite; try a smaller sampler.step_size (now {sampler.step_size}) or sampler.grad_clip"
+        )
+
+
+__all__ = [
+    "Chain", "DivergenceError", "Info", "Sampler", "State", "evaluation_mode", "frozen", "per_row",
+    "row_norm", "value_at",
+]  # fmt: skip
