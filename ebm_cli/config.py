@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,9 +219,8 @@ def annotations(target) -> dict:
 
 def fits(value, hint) -> bool:
     """Whether a plain value can be meant for an annotation; judges numbers, strings and booleans, accepts the rest."""
-    choices = typing.get_args(hint) or (hint,)
-    simple = {int, float, bool, str, type(None)}
-    if not all(c in simple for c in choices) or isinstance(value, (dict, list)) and not set(choices) <= simple:
+    choices = alternatives(hint)
+    if not set(choices) <= {int, float, bool, str, type(None)}:
         return True
     if isinstance(value, bool):
         return bool in choices
@@ -229,9 +229,15 @@ def fits(value, hint) -> bool:
     return type(value) in choices
 
 
+def alternatives(hint) -> tuple:
+    """The members of a union, or the hint itself."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
 def describe(hint) -> str:
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
-    return " or ".join(names.get(c, str(c)) for c in (typing.get_args(hint) or (hint,)))
+    return " or ".join(names.get(c, str(c)) for c in alternatives(hint))
 
 
 def unknown(key: str, choices) -> str:

@@ -120,6 +120,15 @@ def as_energy(energy) -> Energy:
     return energy if isinstance(energy, Energy) else Plain(energy)
 
 
+def energies(energy: Energy, x: Tensor, *, chunk_size: int | None = None) -> Tensor:
+    """Energies ``(B,)`` at ``x`` without a gradient, at most ``chunk_size`` rows at a time."""
+    if chunk_size and len(x) > chunk_size:
+        slices = [slice(start, start + chunk_size) for start in range(0, len(x), chunk_size)]
+        return torch.cat([energies(energy.rows(index), x[index]) for index in slices])
+    with torch.no_grad():
+        return energy(x)
+
+
 def energy_and_grad(energy: Energy, x: Tensor, *, chunk_size: int | None = None, create_graph: bool = False):
     """Energies ``(B,)`` and their gradient ``(B, *shape)`` at ``x``: one forward, one backward to the input alone.
 

@@ -30,6 +30,8 @@ class Langevin(Sampler):
         chunk_size: evaluate at most so many chains at a time.
     """
 
+    differentiable = True
+
     def __init__(
         self,
         *,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy, as_energy, energy_and_grad
+from ebm_cli.models.energy import Energy, Plain, as_energy, energies, energy_and_grad
 
 Schedule = float | Tensor | Callable[[int, int], float]
 
@@ -26,7 +26,7 @@ class State(NamedTuple):
     Attributes:
         x: positions ``(B, *shape)``.
         energy, grad: energy ``(B,)`` and its gradient at ``x``, or None where a transition has not evaluated them.
-        aux: what else a transition carries from step to step (velocity, level, replicas, log-weight).
+        aux: what else a transition carries from step to step (velocity, level, replicas, log-weight), tensors by name.
     """
 
     x: Tensor
@@ -92,36 +92,57 @@ def row_norm(x: Tensor) -> Tensor:
 class Sampler:
     """A Markov transition and the loop that runs it. Immutable: all that changes lives in ``State``.
 
+    A transition of your own needs ``step`` alone.
+
     Args:
         n_steps: default number of steps of ``sample``.
-        step_size, temperature: a number, a ``(B,)`` tensor, or a schedule ``(i, n) -> number``.
+        step_size, temperature: a number, a ``(B,)`` tensor, or a schedule ``(i, n) -> number``; ``step_size`` is None
+            for transitions that have none.
         chunk_size: evaluate the energy on at most so many chains at a time; null is all at once.
+
+    Attributes:
+        supports: kinds of input that the transition moves.
+        uses_gradient: whether it needs the gradient of the energy.
+        exact: whether its stationary law is the target itself, without a bias of the step size.
+        differentiable: whether ``sample(through=...)`` can send gradients through its steps.
     """
 
     supports: tuple[str, ...] = ("real", "box")
     uses_gradient = True
+    exact = False
+    differentiable = False
 
-    def __init__(self, *, n_steps: int, step_size: Schedule, temperature: Schedule = 1.0, chunk_size=None):
-        if int(n_steps) < 1:
-            raise ValueError(f"n_steps must be at least 1, got {n_steps}")
+    def __init__(
+        self,
+        *,
+        n_steps: int,
+        step_size: Schedule | None = None,
+        temperature: Schedule = 1.0,
+        chunk_size: int | None = None,
+    ):
+        self.n_steps = whole("n_steps", n_steps)
         for name, value in (("step_size", step_size), ("temperature", temperature)):
             if isinstance(value, (int, float)) and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be a positive number, got {value}")
-        self.n_steps, self.step_size, self.temperature = int(n_steps), step_size, temperature
-        self.chunk_size = chunk_size
+        self.step_size, self.temperature = step_size, temperature
+        self.chunk_size = None if chunk_size is None else whole("chunk_size", chunk_size)
 
     # What a transition defines --------------------------------------------------------------------------------
 
+    def start(self, x: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """What new chains at ``x`` carry in ``State.aux``; needs no energy, so that a buffer can restart some rows."""
+        return {}
+
     def init(self, energy: Energy, x: Tensor, generator: torch.Generator | None) -> State:
         """The state that the first step starts from."""
-        return State(x)
+        return State(x, aux=self.start(x, generator))
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         """One transition: step i of n."""
         raise TypeError(f"{type(self).__name__} does not define step()")
 
     def finish(self, energy: Energy, state: State, generator) -> State:
-        """What remains to be done after the last step (undo internal coordinates, resample, ...): usually nothing."""
+        """What remains to be done after the last step: usually nothing."""
         return state
 
     def log_kernel(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
@@ -147,8 +168,17 @@ class Sampler:
     # What all share -------------------------------------------------------------------------------------------
 
     def evaluate(self, energy: Energy, x: Tensor, create_graph: bool = False):
-        """Energy ``(B,)`` and gradient at ``x``, in chunks where asked."""
+        """Energy ``(B,)`` and gradient at ``x``, in chunks where asked; the gradient is None where it is not used."""
+        if not self.uses_gradient:
+            return energies(energy, x, chunk_size=self.chunk_size), None
         return energy_and_grad(energy, x, chunk_size=self.chunk_size, create_graph=create_graph)
+
+    def evaluated(self, energy: Energy, state: State) -> State:
+        """``state`` with the energy and gradient at its positions, evaluated only where they are not known yet."""
+        if state.energy is not None and (state.grad is not None or not self.uses_gradient):
+            return state
+        value, grad = self.evaluate(energy, state.x, create_graph=torch.is_grad_enabled())
+        return state._replace(energy=value, grad=grad)
 
     def with_options(self, **options) -> Sampler:
         """A copy with some attributes replaced; samplers are immutable."""
@@ -165,6 +195,7 @@ class Sampler:
         generator: torch.Generator | None = None,
         callback: Callable[[int, State, Info], None] | None = None,
         through: int = 0,
+        aux: dict[str, Tensor] | None = None,
     ) -> Chain:
         """Runs the chains: the only loop over steps in this package.
 
@@ -177,20 +208,20 @@ class Sampler:
             n_steps: instead of the sampler's own.
             callback: called as ``callback(i, state, info)`` after each step.
             through: keep the graph (also to the parameters) through the last so many steps, in ``x_live``.
+            aux: ``Chain.state.aux`` of an earlier run, to go on with its replicas, velocities and tuned step sizes.
 
         Raises:
-            ValueError: if the energy's support does not fit, or ``n_steps`` is below 1.
+            ValueError: if the energy's support or shape does not fit, or ``n_steps`` is below 1.
             DivergenceError: if positions or energies are not finite at the end.
         """
-        energy, n = as_energy(energy), self.n_steps if n_steps is None else int(n_steps)
-        if n < 1:
-            raise ValueError(f"n_steps must be at least 1, got {n}")
+        energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
+        self.check_start(energy, x, n, through)
         infos = []
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(energy):
-            state = None
             with frozen(energy):
                 state = self.init(energy, x.detach().clone(), generator)
+                state = state._replace(aux=state.aux | (aux or {}))
                 for i in range(n - through):
                     state, info = self.step(energy, state, i, n, generator)
                     infos.append(_report(i, state, info, callback))
@@ -200,12 +231,29 @@ class Sampler:
                     for i in range(n - through, n):
                         state, info = self.step(energy, state, i, n, generator)
                         infos.append(_report(i, state, info, callback))
-            state = self.finish(energy, state, generator)
+            x_live = state.x if through else None
+            state = self.finish(energy, _detached(state), generator)
             stats = _stack(infos)
-        x_live = state.x if through else None
-        state = state._replace(x=state.x.detach())
         _raise_if_not_finite(state, stats, self)
         return Chain(state.x, state, stats, log_w=state.aux.get("log_w"), x_live=x_live)
+
+    def check_start(self, energy: Energy, x: Tensor, n: int, through: int) -> None:
+        """Raises ValueError for starting points that do not fit the energy, or a ``through`` that cannot be."""
+        if not isinstance(energy, Plain) and tuple(x.shape[1:]) != energy.shape:
+            raise ValueError(f"chains start at inputs of shape {tuple(x.shape[1:])}, and this energy takes {energy.shape}")
+        if not x.is_floating_point():
+            raise ValueError(f"chains start at floating-point inputs, got {x.dtype}")
+        if not 0 <= through <= n:
+            raise ValueError(f"through must lie between 0 and n_steps={n}, got {through}")
+        if through and not self.differentiable:
+            raise ValueError(f"through={through}: the steps of {type(self).__name__} have no gradient; use Langevin")
+
+
+def whole(name: str, value) -> int:
+    """``value`` as a whole number of at least 1, or a ValueError that names it."""
+    if not (isinstance(value, (int, float)) and value >= 1 and int(value) == value):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
+    return int(value)
 
 
 @contextmanager
@@ -227,9 +275,7 @@ def evaluation_mode(energy: Energy):
 
     An energy with ``samples_in_train_mode`` set (a recipe's explicit choice) is left as it is.
     """
-    training = [m for m in energy.modules() if m.training]
-    if getattr(energy, "samples_in_train_mode", False):
-        training = []
+    training = [] if in_train_mode(energy) else [m for m in energy.modules() if m.training]
     for m in training:
         m.training = False
     try:
@@ -239,12 +285,22 @@ def evaluation_mode(energy: Energy):
             m.training = True
 
 
+def in_train_mode(energy: Energy) -> bool:
+    """Whether a recipe wants chains to see dropout and batch statistics as training does."""
+    return any(getattr(m, "samples_in_train_mode", False) for m in energy.modules())
+
+
 def _report(i: int, state: State, info: Info, callback) -> Info:
     if callback is not None:
         callback(i, state, info)
     return info._replace(
         energy=info.energy.detach(), grad_norm=None if info.grad_norm is None else info.grad_norm.detach()
     )
+
+
+def _detached(state: State) -> State:
+    detach = lambda v: v.detach() if isinstance(v, Tensor) else v  # noqa: E731
+    return State(*map(detach, state[:3]), {name: detach(value) for name, value in state.aux.items()})
 
 
 def _stack(infos: list[Info]) -> dict[str, Tensor]:
@@ -261,15 +317,17 @@ def _stack(infos: list[Info]) -> dict[str, Tensor]:
 
 def _raise_if_not_finite(state: State, stats: dict, sampler: Sampler) -> None:
     finite = torch.isfinite(state.x).all() & torch.isfinite(stats["energy"]).all()
+    if "log_w" in state.aux:
+        finite &= ~state.aux["log_w"].isnan().any()
     if not bool(finite):
         bad = (~torch.isfinite(stats["energy"])).nonzero()
-        when = f"the energy at step {int(bad[0])}" if len(bad) else "a position at the end of the chain"
-        raise DivergenceError(
-            f"{when} is not finite; try a smaller sampler.step_size (now {sampler.step_size}) or sampler.grad_clip"
-        )
+        when = f"the energy at step {int(bad[0])}" if len(bad) else "a position or weight at the end of the chain"
+        tries = [f"a smaller sampler.step_size (now {sampler.step_size})"] if sampler.step_size is not None else []
+        tries += ["sampler.grad_clip"] if hasattr(sampler, "grad_clip") else []
+        raise DivergenceError(f"{when} is not finite" + (f"; try {' or '.join(tries)}" if tries else ""))
 
 
 __all__ = [
-    "Chain", "DivergenceError", "Info", "Sampler", "State", "evaluation_mode", "frozen", "per_row",
-    "row_norm", "value_at",
+    "Chain", "DivergenceError", "Info", "Sampler", "State", "evaluation_mode", "frozen", "in_train_mode", "per_row",
+    "row_norm", "value_at", "whole",
 ]  # fmt: skip
