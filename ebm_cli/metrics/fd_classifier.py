@@ -1,0 +1,144 @@
+"""fd_classifier: how far samples are from the data in the features of a small classifier, and three sanity checks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import mean, stdev
+
+import torch
+from torch import Tensor
+
+from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
+from ebm_cli.metrics.judge import RECIPE, Judge, judge_of
+from ebm_cli.metrics.metric import Metric, Skip, Value, need_images, need_labels
+from ebm_cli.run import Subject
+from ebm_cli.samplers import DivergenceError
+
+
+class FDClassifier(Metric):
+    """Frechet distance to the train split on features of a classifier of the same data; never to be called FID.
+
+    ``fd_classifier/test`` (the floor) and ``fd_classifier/gaussian`` (full-covariance Gaussian of the pixels, the
+    yardstick) are made with the same number of images, and ``fd_classifier/q`` places the samples between them: 0 is
+    as good as test images, 1 as poor as the Gaussian. ``nn_ratio`` is the mean pixel distance to the nearest training
+    image over that of test images (well below 1 means copies), ``classes`` counts classes that get at least a quarter
+    of their share, ``entropy`` is that of the predicted classes in nats.
+
+    Args:
+        n: images in each set; null takes the size of the test split, or fewer if fewer samples are given.
+        repeats: sampling seeds to average over; their spread gives the standard error.
+        long_run: also measure chains that many times longer than the default; null skips this.
+    """
+
+    def __init__(self, *, n: int | None = None, repeats: int = 3, long_run: float | None = 5.0):
+        if (n is not None and n < 2) or repeats < 1 or (long_run is not None and long_run <= 0):
+            raise ValueError(f"n >= 2, repeats >= 1, long_run > 0 expected, got {n}, {repeats}, {long_run}")
+        self.n, self.repeats, self.long_run = n, repeats, long_run
+
+    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+        need_images(subject.data)
+        need_labels(subject.data)
+        n = self.count(subject)
+        ruler = Ruler(subject.data, n)
+        sets = [part.draw(n).x[:n] if subject.samples is None else part.samples.x[:n] for part in self.parts(subject)]
+        protocol = ruler.protocol | {"n_steps": subject.n_steps if subject.samples is None else "given samples"}
+        rows = [ruler.measure(x) | {"gaussian": ruler.gaussian(seed)} for seed, x in enumerate(sets)]
+        values = {key: average([row[key] for row in rows], n, protocol) for key in rows[0]}
+        values["test"] = Value(ruler.test, None, n, protocol)
+        values["q"] = quotient(values["fd"], ruler.test, values["gaussian"])
+        if self.long_run and subject.samples is None:
+            values["long_run"] = self.drifted(subject, ruler, n)
+        return {"fd_classifier": values.pop("fd")} | {f"fd_classifier/{key}": value for key, value in values.items()}
+
+    def count(self, subject: Subject) -> int:
+        """How many images of each kind are compared."""
+        there = len(subject.data.split("test").x)
+        given = there if subject.samples is None else len(subject.samples.x)
+        n = min(self.n or there, there, given)
+        if n < 2:
+            raise Skip(f"{n} images are too few for a covariance: give at least 2 samples and 2 test images")
+        return n
+
+    def parts(self, subject: Subject) -> list[Subject]:
+        """The subject under each sampling seed; given samples are what they are."""
+        if subject.samples is not None:
+            return [subject]
+        return [replace(subject, seed=subject.seed + 1000 * repeat) for repeat in range(self.repeats)]
+
+    def drifted(self, subject: Subject, ruler: Ruler, n: int) -> Value | Skip:
+        """Distance of chains ``long_run`` times longer than the default."""
+        n_steps = round(self.long_run * subject.n_steps)
+        protocol = ruler.protocol | {"n_steps": n_steps}
+        try:
+            distances = [ruler.distance(part.draw(n, n_steps).x) for part in self.parts(subject)]
+        except DivergenceError as error:
+            return Skip(f"chains of {n_steps} steps diverge ({error}): lower sampler.step_size, or metric.*.long_run")
+        return average(distances, n, protocol)
+
+
+class Ruler:
+    """Everything of a data set that samples are compared with.
+
+    Args:
+        data: the DataModule.
+        n: images in every set that is compared with the train split.
+    """
+
+    def __init__(self, data, n: int):
+        self.train, test = data.split("train").x, data.split("test", n).x
+        self.judge: Judge = judge_of(data)
+        self.n = n
+        self.features, self.shares = self.judged(self.train)
+        self.test, self.test_distance = self.distance(test), nearest(test, self.train).mean()
+        self.pixels = PixelGaussian(self.train)
+        accuracy = (self.judge.judge(test)[1].argmax(1) == data.split("test", n).y).double().mean()
+        self.protocol = {
+            "features": f"classifier of this data set ({RECIPE})",
+            "classifier_test_accuracy": round(float(accuracy), 4),
+            "reference": f"train split ({len(self.train)})",
+            "gaussian": "full covariance of training pixels",
+        }
+
+    def judged(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(N, 64)``, and the share ``(K,)`` of images that the judge puts in each class."""
+        features, probabilities = self.judge.judge(x)
+        return features, torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]).double() / len(x)
+
+    def distance(self, x: Tensor) -> float:
+        """Frechet distance of images to the train split."""
+        return frechet_distance(self.judge.judge(x)[0], self.features)
+
+    def measure(self, x: Tensor) -> dict[str, float]:
+        """All numbers of one set of samples ``(n, *shape)``."""
+        features, shares = self.judged(x)
+        return {
+            "fd": frechet_distance(features, self.features),
+            "nn_ratio": float(nearest(x, self.train).mean() / self.test_distance),
+            "classes": float(((shares >= self.shares / 4) & (shares > 0)).sum()),
+            "entropy": float(torch.special.entr(shares).sum()),
+        }
+
+    def gaussian(self, seed: int) -> float:
+        """Distance of ``n`` draws of the pixels' full-covariance Gaussian."""
+        return self.distance(self.pixels.sample(self.n, torch.Generator().manual_seed(seed)))
+
+
+def nearest(x: Tensor, train: Tensor, chunk: int = 500) -> Tensor:
+    """Euclidean pixel distance ``(N,)`` of every image to the nearest training image."""
+    flat = train.flatten(1)
+    return torch.cat([torch.cdist(part.flatten(1), flat).min(1).values for part in x.split(chunk)])
+
+
+def average(values: list[float], n: int, protocol: dict) -> Value:
+    """The mean of repeated measurements, with the standard error that their spread gives."""
+    stderr = stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return Value(mean(values), stderr, n, protocol | {"repeats": len(values)})
+
+
+def quotient(fd: Value, test: float, gaussian: Value) -> Value:
+    """``(FD - FD_test) / (FD_gaussian - FD_test)``, with the sampling error of its numerator."""
+    span = gaussian.value - test
+    stderr = None if fd.stderr is None else fd.stderr / abs(span)
+    return Value(
+        (fd.value - test) / span, stderr, fd.n, fd.protocol | {"formula": "(FD-FD_test)/(FD_gaussian-FD_test)"}
+    )

@@ -1,0 +1,58 @@
+"""What a metric is: a callable that maps a subject to named values, or says why it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ebm_cli.run import Subject
+
+
+class Skip(ValueError):
+    """A metric, or one row of it, cannot be computed: the message is the reason and what to do."""
+
+
+@dataclass
+class Value:
+    """One measured number.
+
+    Attributes:
+        value: the number.
+        stderr: its standard error, or None where there is none to give.
+        n: how many samples or examples it rests on, or None.
+        protocol: everything that another program must copy to get the same number.
+    """
+
+    value: float
+    stderr: float | None = None
+    n: int | None = None
+    protocol: dict = field(default_factory=dict)
+
+
+class Metric:
+    """Base of the metrics of ebm-eval."""
+
+    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+        """Values by name, ``<metric>/<detail>``; a ``Skip`` in place of one records that this row is missing, and why.
+
+        Raises:
+            Skip: if nothing can be computed.
+        """
+        raise TypeError(f"{type(self).__name__} does not define __call__(subject)")
+
+
+def need_images(data) -> None:
+    """Raises Skip for data that are not images."""
+    if len(data.shape) != 3:
+        raise Skip(f"{data.name} has no images: use metric=density for points in the plane")
+
+
+def need_labels(data) -> None:
+    """Raises Skip for data without labels."""
+    if not data.n_classes:
+        raise Skip(f"{data.name} has no labels, and a classifier is trained on labels: give a labelled data set")
+
+
+def need_energy(subject: Subject) -> None:
+    """Raises Skip where only samples are judged."""
+    if subject.energy is None:
+        raise Skip("only samples were given, and this needs a trained energy: give run=PATH")
