@@ -1,8 +1,8 @@
-"""The one DataModule: splits that never mix, short epochs of shuffled batches, and noise made on the device."""
+"""The one data module: splits that never mix, batches that seed and epoch decide, values in the range asked for."""
 
 from __future__ import annotations
 
-import math
+from functools import cached_property
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -10,189 +10,222 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ebm_cli.models.energy import REAL, Support, box
+from ebm_cli.datasets.batches import Batch, OrderedBatches, Rows, ShuffledBatches, count_of, cut, portion
+from ebm_cli.datasets.resize import resized
+from ebm_cli.models import REAL, Support, box
 
-SPLITS = ("train", "validation", "test")
+SPLIT_SEED = 0  # not the seed of the run: an evaluation under another seed must find the same splits
 
 
-class Batch(NamedTuple):
-    """Inputs ``x`` ``(B, *shape)`` and labels ``y`` ``(B,)``, or None for data without labels."""
+class Split(NamedTuple):
+    """Clean examples ``(N, *shape)``, float32 in the value range, and labels ``(N,)`` or None."""
 
     x: Tensor
-    y: Tensor | None = None
+    y: Tensor | None
 
 
 class DataModule(pl.LightningDataModule):
-    """Base of all data sets. A subclass says what it is and implements ``load(split)``.
+    """Base of all data sets. A subclass says what the data are (the attributes below) and implements ``load``.
+
+    uint8 examples stay uint8 until they are on the device, where training batches are converted, dequantised, flipped
+    and given noise, all from torch's global generator of that device. Everything else sees clean examples.
 
     Args:
-        batch_size: per process.
-        steps_per_epoch: updates that make an epoch, over as many shuffles as it takes; null for one pass.
-        validation: how much of the training data is held out: a share below 1, or a number.
-        value_range: [low, high] that images are brought to; null for vectors.
-        dequantise: add uniform noise of one grey level, so that 8-bit images have a density.
-        noise_std: Gaussian noise added to training batches, in the units of the data.
-        flip: mirror training images left to right at random.
-        workers: processes that decode files; 0 decodes in this one.
-        recipe: what trains well on this data; other options read it by interpolation.
-        seed: of the validation split and of the order of batches.
+        batch_size: examples per update and process.
+        steps_per_epoch: batches per epoch, drawn from successive shuffles; null is one pass over the data.
+        validation: examples cut from the training part for validation, classes in proportion: a number (>= 1) or a
+            share (< 1). The choice is fixed, whatever the seed.
+        value_range: ``[low, high]`` that grey levels are mapped to, and the support of the data; null for data on all
+            of R^d, which are taken as they are.
+        dequantise: add uniform noise one grey level wide to training batches, ``(x + u) / levels``.
+        noise_std: Gaussian noise added to training batches, in units of the value range.
+        clamp: keep noisy training batches inside the value range.
+        flip: mirror training images left to right with probability 1/2.
+        workers: processes that prepare batches; worth it only where images are decoded from files.
+        recipe: what trains well on these data; read by other config groups, not by this class.
+        seed: of the order of the batches.
 
     Attributes:
-        name, shape, n_classes, class_names: what the data are; ``n_classes`` is None without labels.
+        name: how runs and tables call the data.
+        shape: of one example.
+        n_classes: number of labels, or None; ``class_names`` are their names.
+        levels: grey levels of integer data.
     """
 
-    name = ""
-    shape: tuple[int, ...] = ()
+    name: str = "data"
+    shape: tuple[int, ...]
     n_classes: int | None = None
-    class_names: tuple[str, ...] = ()
+    class_names: list[str] | None = None
+    levels: int = 256
 
     def __init__(
         self,
         *,
-        batch_size: int = 64,
+        batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
-        value_range=None,
+        value_range: list[float] | None = None,
         dequantise: bool = False,
         noise_std: float = 0.0,
+        clamp: bool = False,
         flip: bool = False,
         workers: int = 0,
         recipe: dict | None = None,
         seed: int = 0,
     ):
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if value_range is not None and not value_range[0] < value_range[1]:
-            raise ValueError(f"value_range must be [low, high], got {value_range}")
+        check(batch_size, steps_per_epoch, value_range, noise_std)
         self.batch_size, self.steps_per_epoch, self.validation = batch_size, steps_per_epoch, validation
         self.value_range = None if value_range is None else tuple(float(v) for v in value_range)
-        self.dequantise, self.noise_std, self.flip = dequantise, noise_std, flip
-        self.workers, self.recipe, self.seed = workers, dict(recipe or {}), seed
-        self.loaded: dict[str, Batch] = {}
+        self.dequantise, self.noise_std, self.clamp, self.flip = dequantise, noise_std, clamp, flip
+        self.workers, self.recipe, self.seed = workers, recipe or {}, seed
 
-    # What a data set says of itself ---------------------------------------------------------------------------
+    def load(self, part: str) -> tuple[Tensor, Tensor | None]:
+        """All examples of ``part``, ``train`` (which validation is cut from) or ``test``, and their labels or None.
 
-    def load(self, split: str) -> Batch:
-        """Everything of ``train`` (before validation is cut off) or ``test``: uint8 images or float vectors."""
-        raise TypeError(f"{type(self).__name__} does not define load(split)")
+        Examples are uint8 grey levels, or float in the value range already; instead of a tensor, anything will do that
+        has a length and that an index tensor picks a tensor of examples out of.
+        """
+        raise TypeError(f"{type(self).__name__} does not define load(part)")
 
     @property
     def support(self) -> Support:
-        """The box of the value range for images, all of space for vectors."""
         return REAL if self.value_range is None else box(*self.value_range)
 
-    # What others ask it ---------------------------------------------------------------------------------------
+    # The splits -----------------------------------------------------------------------------------------------
 
-    def raw(self, split: str) -> Batch:
-        """A split as it is stored: uint8 or float."""
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        if split not in self.loaded:
-            if split == "test":
-                self.loaded["test"] = self.load("test")
-            else:
-                self.loaded |= self.hold_out(self.load("train"))
-        return self.loaded[split]
+    @cached_property
+    def parts(self) -> dict:
+        """What ``load`` has given so far, by part."""
+        return {}
 
-    def hold_out(self, everything: Batch) -> dict[str, Batch]:
-        """Training and validation parts, drawn by the seed 0 whatever the run's, so that no run sees the other part."""
-        n = len(everything.x)
-        held = round(self.validation * n) if self.validation < 1 else int(self.validation)
-        if not 0 <= held < n:
-            raise ValueError(f"validation={self.validation} leaves no training data of {n}")
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-        parts = {"validation": order[:held], "train": order[held:]}
-        return {k: Batch(everything.x[i], None if everything.y is None else everything.y[i]) for k, i in parts.items()}
+    def part(self, name: str):
+        if name not in self.parts:
+            self.parts[name] = self.load(name)
+        return self.parts[name]
 
-    def split(self, name: str) -> Batch:
-        """A whole split, clean: ``x`` float32 ``(N, *shape)`` in the value range, ``y`` or None."""
-        x, y = self.raw(name)
-        return Batch(self.to_range(x), y)
+    def rows(self, split: str) -> Rows:
+        """The raw examples of ``train``, ``validation`` or ``test``.
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Batch:
-        """``n`` training examples at random, clean."""
-        x, y = self.raw("train")
-        device = torch.device("cpu") if generator is None else generator.device
-        index = torch.randint(len(x), (n,), generator=generator, device=device).cpu()
-        return Batch(self.to_range(x[index]), None if y is None else y[index])
+        Raises:
+            ValueError: for another name.
+        """
+        if split not in ("train", "validation", "test"):
+            raise ValueError(f"split must be train, validation or test, got {split!r}")
+        x, y = self.part("test" if split == "test" else "train")
+        if split == "test":
+            return Rows(x, y, torch.arange(len(x)))
+        size = count_of(self.validation, len(x), "dataset.validation")
+        train, validation = cut(y, len(x), size, SPLIT_SEED)
+        return Rows(x, y, train if split == "train" else validation)
 
-    def to_range(self, x: Tensor) -> Tensor:
-        """uint8 images as float32 in the value range; floats as they are."""
+    def split(self, name: str, n: int | None = None) -> Split:
+        """The clean examples of a split, or at most ``n`` of them, classes in proportion and always the same."""
+        rows = self.rows(name)
+        index = torch.arange(len(rows))
+        if n is not None and n < len(rows):
+            index = portion(None if rows.y is None else rows.y[rows.index], len(rows), n, SPLIT_SEED)
+        x, y = rows[index]
+        return Split(self.clean(x), y)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor | None]:
+        """``n`` random training examples without training noise, with replacement, and their labels."""
+        rows = self.training_rows
+        device = "cpu" if generator is None else generator.device
+        x, y = rows[torch.randint(len(rows), (n,), generator=generator, device=device).cpu()]
+        return self.clean(x), y
+
+    @cached_property
+    def training_rows(self) -> Rows:
+        return self.rows("train")
+
+    def borrowed(self, other: DataModule, split: str = "test", n: int | None = None) -> Tensor:
+        """Examples of another image data set in the shape and value range of this one, ``(N, *shape)``."""
+        x = resized(other.split(split, n).x, self.shape)
+        (low, high), (other_low, other_high) = self.value_range, other.value_range
+        return low + (x - other_low) * ((high - low) / (other_high - other_low))
+
+    # Values ---------------------------------------------------------------------------------------------------
+
+    def clean(self, x: Tensor) -> Tensor:
+        """Grey levels mapped to the value range, the darkest to its lower and the brightest to its upper end."""
         if x.dtype != torch.uint8:
-            return x
-        low, high = self.value_range
-        return x.float().mul_((high - low) / 255).add_(low)
+            return x.float()
+        low, high = self.grey_range()
+        return low + x.float() * ((high - low) / (self.levels - 1))
 
-    # What Lightning asks it -----------------------------------------------------------------------------------
-
-    def train_dataloader(self) -> DataLoader:
-        trainer = self.trainer
-        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        data = Rows(self.raw("train"))
-        batches = EpochBatches(len(data), self.batch_size, self.steps_per_epoch, self.seed, rank, world)
-        return DataLoader(data, sampler=batches, batch_size=None, num_workers=self.workers)
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """On the device: the value range, and in training dequantisation, flips and noise."""
-        x, y = batch
-        low_bits = x.dtype == torch.uint8
-        x = self.to_range(x)
-        if self.trainer.training:
-            x = self.augmented(x, low_bits)
-        return Batch(x, y)
-
-    def augmented(self, x: Tensor, low_bits: bool) -> Tensor:
-        """Training noise, from torch's global generator of the device."""
-        if self.dequantise and low_bits:
-            low, high = self.value_range
-            level = (high - low) / 256
-            x = (x - low) * (255 / 256) + low + level * torch.rand_like(x)
+    def augmented(self, x: Tensor) -> Tensor:
+        """A training batch as the objective sees it: dequantised, flipped, noisy."""
+        if self.dequantise and x.dtype == torch.uint8:
+            low, high = self.grey_range()
+            x = low + (x.float() + torch.rand(x.shape, device=x.device)) * ((high - low) / self.levels)
+        x = self.clean(x)
         if self.flip:
             mirrored = torch.rand(len(x), device=x.device) < 0.5
             x = torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
-        return x + self.noise_std * torch.randn_like(x) if self.noise_std else x
+        if self.noise_std:
+            x = x + self.noise_std * torch.randn_like(x)
+        return x.clamp(*self.value_range) if self.clamp and self.value_range else x
+
+    def grey_range(self) -> tuple[float, float]:
+        if self.value_range is None:
+            raise ValueError(f"dataset.value_range must be [low, high] for the grey levels of {self.name}, got null")
+        return self.value_range
+
+    # What Lightning calls -------------------------------------------------------------------------------------
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        training = self.trainer is not None and self.trainer.training
+        return batch._replace(x=self.augmented(batch.x) if training else self.clean(batch.x))
+
+    def train_dataloader(self) -> DataLoader:
+        rank, world_size, epoch = self.place()
+        n, steps = len(self.training_rows), self.steps_per_epoch
+        options = {"seed": self.seed, "rank": rank, "world_size": world_size, "epoch": epoch}
+        return self.loader(self.training_rows, ShuffledBatches(n, self.batch_size, steps, **options))
+
+    def val_dataloader(self) -> DataLoader:
+        return self.ordered(self.rows("validation"))
+
+    def test_dataloader(self) -> DataLoader:
+        return self.ordered(self.rows("test"))
+
+    def ordered(self, rows: Rows) -> DataLoader:
+        rank, world_size, _ = self.place()
+        return self.loader(rows, OrderedBatches(len(rows), self.batch_size, rank=rank, world_size=world_size))
+
+    def loader(self, rows: Rows, batches) -> DataLoader:
+        return DataLoader(
+            rows,
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,  # epochs are short
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else every epoch would take a number from the global generator
+        )
+
+    def place(self) -> tuple[int, int, int]:
+        """Rank, number of processes, and epoch to begin with: 0, 1, 0 without a trainer.
+
+        Lightning makes the first iterator of a resumed run before it tells the sampler the epoch, hence the third.
+        """
+        if self.trainer is None:
+            return 0, 1, 0
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        return self.trainer.global_rank, self.trainer.world_size, epoch
 
 
-class Rows:
-    """A split indexed by tensors of row numbers: one lookup per batch."""
-
-    def __init__(self, batch: Batch):
-        self.batch = batch
-
-    def __len__(self) -> int:
-        return len(self.batch.x)
-
-    def __getitem__(self, index: Tensor) -> Batch:
-        x, y = self.batch
-        return Batch(x[index], None if y is None else y[index])
-
-
-class EpochBatches:
-    """Index tensors of one epoch: a function of (seed, epoch) alone, dealt out to the ranks without overlap.
-
-    Args:
-        n: rows in the split.
-        batch_size: rows per batch and rank.
-        steps: batches per epoch; None for one pass.
-        seed, rank, world: whose batches these are.
-    """
-
-    def __init__(self, n: int, batch_size: int, steps: int | None, seed: int, rank: int = 0, world: int = 1):
-        if steps is None and n < batch_size * world:
-            raise ValueError(f"batch_size={batch_size} on {world} devices is more than the {n} training rows")
-        self.n, self.batch_size, self.seed, self.rank, self.world = n, batch_size, seed, rank, world
-        self.steps = steps or n // (batch_size * world)
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(100_003 * self.seed + self.epoch)
-        wanted = self.steps * self.batch_size * self.world
-        shuffles = [torch.randperm(self.n, generator=generator) for _ in range(math.ceil(wanted / self.n))]
-        yield from torch.cat(shuffles)[:wanted].view(self.steps, self.world, self.batch_size)[:, self.rank]
+def check(batch_size, steps_per_epoch, value_range, noise_std) -> None:
+    """Raises ValueError naming the first keyword that makes no sense."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if steps_per_epoch is not None and steps_per_epoch < 1:
+        raise ValueError(f"steps_per_epoch must be at least 1, or null for one pass, got {steps_per_epoch}")
+    if noise_std < 0:
+        raise ValueError(f"noise_std must not be negative, got {noise_std}")
+    if value_range is None:
+        return
+    pair = isinstance(value_range, (list, tuple)) and len(value_range) == 2
+    if not (pair and value_range[0] < value_range[1]):
+        raise ValueError(f"value_range must be [low, high] with low < high, or null, got {value_range}")

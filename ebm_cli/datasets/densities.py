@@ -19,7 +19,7 @@ class Density:
         name: how runs and tables call it.
         modes: centres ``(M, 2)`` of modes worth counting, or None where the mass is connected.
         sd_min: width of the narrowest feature, as a standard deviation: a Langevin step must stay well below it.
-        reach: largest coordinate of the skeleton (centres, curves) that the noise is added to.
+        reach: largest coordinate that mass is found at: all but 1e-6 of it lies within.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Density:
 
     @property
     def box(self) -> float:
-        """Half-width of a square around 0 outside which less than 1e-7 of the mass lies."""
-        return max(BOX, self.reach + 6 * self.sd_min)
+        """Half-width of the square around 0 that pictures and grids show; it holds the mass."""
+        return max(BOX, float(self.reach))
 
     @cached_property
     def entropy(self) -> float:
-        """``-E log p`` in nats, by the midpoint rule, which is exact to rounding for smooth features wider than a cell."""
+        """``-E log p`` in nats, by the midpoint rule: exact to rounding for smooth features wider than a cell."""
         n = max(400, math.ceil(4 * self.box / self.sd_min))
         line = ((torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1) * self.box
         total = 0.0
@@ -85,7 +85,7 @@ class Gaussians(Density):
     def __init__(self, centres: Tensor, std: float):
         positive(std=std)
         self.modes, self.sd_min = centres, float(std)
-        self.reach = float(centres.abs().max())
+        self.reach = float(centres.abs().max()) + 6 * std
         self.name = f"{len(centres)}gaussians"
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class TwoMoons(Density):
     """Two interleaved half circles, uniform along their length, with round Gaussian noise added.
 
     The density is the convolution of the arcs with the Gaussian; its integral along the arcs is taken by
-    Gauss-Legendre quadrature, exact to rounding once nodes are closer than ``std``.
+    Gauss-Legendre quadrature, exact to rounding with nodes closer than ``std``.
 
     Args:
         scale: radius of the half circles.
@@ -141,8 +141,9 @@ class TwoMoons(Density):
 
     def __init__(self, *, scale: float = 1.6, std: float = 0.16):
         positive(scale=scale, std=std)
-        self.scale, self.sd_min, self.reach = float(scale), float(std), 1.5 * scale
-        n_nodes = max(96, math.ceil(3 * math.pi * scale / std))
+        self.scale, self.sd_min = float(scale), float(std)
+        self.reach = 1.5 * scale + 6 * std
+        n_nodes = math.ceil(2 * math.pi * scale / std)
         nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
         angles = torch.from_numpy(math.pi / 2 * (nodes + 1))
         self.centres = torch.cat([self.arc(angles, 0), self.arc(angles, 1)])
@@ -178,7 +179,7 @@ class Rings(Density):
     def __init__(self, *, n_rings: int = 4, spacing: float = 0.75, std: float = 0.1):
         positive(n_rings=n_rings, spacing=spacing, std=std)
         self.radii, self.sd_min = spacing * torch.arange(1, n_rings + 1), float(std)
-        self.reach = n_rings * spacing
+        self.reach = n_rings * spacing + 6 * std
 
     def log_prob(self, x):
         radii, variance = self.radii.to(x), self.sd_min**2
@@ -244,12 +245,14 @@ class Pinwheel(Density):
 
     name = "pinwheel"
 
-    def __init__(self, *, n_arms: int = 5, radius: float = 2.0, radial_std=0.6, tangential_std=0.2, twist: float = 0.35):
+    def __init__(
+        self, *, n_arms: int = 5, radius: float = 2.0, radial_std=0.5, tangential_std=0.2, twist: float = 0.35
+    ):
         positive(n_arms=n_arms, radius=radius, radial_std=radial_std, tangential_std=tangential_std)
         self.radius, self.twist = float(radius), float(twist)
         self.stds = torch.tensor([radial_std, tangential_std])
         self.angles = torch.arange(n_arms) * (2 * math.pi / n_arms)
-        self.reach = radius + 3 * radial_std
+        self.reach = radius + 5 * radial_std
         # the turn shears an arm by twist * r, which narrows it; judged one deviation beyond the centre of the arm
         self.sd_min = tangential_std / math.hypot(1, twist * (radius + radial_std))
         self.modes = turned(torch.tensor([[radius, 0.0]]).expand(n_arms, 2), self.angles + twist * radius)

@@ -1,0 +1,136 @@
+"""Any folder of images."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from ebm_cli.datasets.batches import count_of, cut
+from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule
+
+MODES = {1: "L", 3: "RGB"}
+
+
+class ImageFiles:
+    """Images decoded when an index tensor asks for them, as uint8 ``(B, channels, size, size)``."""
+
+    def __init__(self, paths: list[Path], size: int, channels: int):
+        self.paths, self.size, self.mode = paths, size, MODES[channels]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return torch.stack([self.decoded(self.paths[i]) for i in index.tolist()])
+
+    def decoded(self, path: Path) -> Tensor:
+        """The largest centred square of the image, antialiased to ``size``."""
+        with Image.open(path) as image:
+            square = ImageOps.fit(image.convert(self.mode), (self.size, self.size), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(square)).view(self.size, self.size, -1).permute(2, 0, 1)
+
+
+class Folder(DataModule):
+    """Images below a folder, in any format that Pillow reads; two or more subfolders are classes.
+
+    Args:
+        root: the folder.
+        test_root: folder of the test images; null holds ``test`` of those in ``root`` out.
+        test: held out for the test split, a number or a share, classes in proportion and always the same.
+        size: side of the square that images are cropped and resized to, in pixels.
+        channels: 3 for colour, 1 for grey.
+        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, workers, recipe, seed:
+            see ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        test_root: str | None = None,
+        test: float = 0.1,
+        size: int = 32,
+        channels: int = 3,
+        batch_size: int = 128,
+        steps_per_epoch: int | None = None,
+        validation: float = 0.1,
+        value_range: list[float] | None = (0.0, 1.0),
+        dequantise: bool = False,
+        noise_std: float = 0.0,
+        clamp: bool = False,
+        flip: bool = False,
+        workers: int = 2,
+        recipe: dict | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation=validation,
+            value_range=value_range,
+            dequantise=dequantise,
+            noise_std=noise_std,
+            clamp=clamp,
+            flip=flip,
+            workers=workers,
+            recipe=recipe,
+            seed=seed,
+        )
+        if channels not in MODES or size < 1:
+            raise ValueError(f"a folder needs channels 1 or 3 and size >= 1, got channels={channels}, size={size}")
+        self.root, self.test_root, self.test = Path(root).expanduser(), test_root, test
+        self.name, self.shape = self.root.name, (channels, size, size)
+
+    @cached_property
+    def class_names(self) -> list[str] | None:
+        """Names of the subfolders that hold images, or None if there are fewer than two."""
+        names = sorted({relative.parts[0] for relative in images_below(self.root) if len(relative.parts) > 1})
+        return names if len(names) > 1 else None
+
+    @property
+    def n_classes(self) -> int | None:
+        return None if self.class_names is None else len(self.class_names)
+
+    def load(self, part):
+        if self.test_root is not None:
+            root = self.root if part == "train" else Path(self.test_root).expanduser()
+            return self.store(root, images_below(root))
+        relative = images_below(self.root)
+        size = count_of(self.test, len(relative), "dataset.test")
+        train, test = cut(self.labels(self.root, relative), len(relative), size, SPLIT_SEED)
+        return self.store(self.root, [relative[i] for i in (train if part == "train" else test).tolist()])
+
+    def store(self, root: Path, relative: list[Path]) -> tuple[ImageFiles, Tensor | None]:
+        images = ImageFiles([root / path for path in relative], self.shape[1], self.shape[0])
+        return images, self.labels(root, relative)
+
+    def labels(self, root: Path, relative: list[Path]) -> Tensor | None:
+        """Class of each image by the subfolder it lies in.
+
+        Raises:
+            ValueError: naming an image outside the class folders.
+        """
+        if self.class_names is None:
+            return None
+        stray = next((path for path in relative if path.parts[0] not in self.class_names), None)
+        if stray is not None:
+            raise ValueError(f"{root / stray}: lies in none of the class folders {', '.join(self.class_names)}")
+        return torch.tensor([self.class_names.index(path.parts[0]) for path in relative])
+
+
+def images_below(root: Path) -> list[Path]:
+    """Paths of all images below ``root``, relative to it and sorted.
+
+    Raises:
+        FileNotFoundError: if there is no image.
+    """
+    found = sorted(path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    if not found:
+        raise FileNotFoundError(f"dataset.root={root}: no images ({' '.join(IMG_EXTENSIONS)}) in this folder")
+    return found

@@ -1,0 +1,109 @@
+"""Data sets that live in files of a published format: where the files are looked for, and what to say without them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ebm_cli.datasets.datamodule import DataModule
+
+
+class StoredData(DataModule):
+    """Base of the published data sets. A subclass names its files and implements ``load`` and ``fetch``.
+
+    Args:
+        root: folder of the data sets; EBM_DATA is searched too.
+        download: fetch missing files into ``root``.
+        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, workers, recipe, seed:
+            see ``DataModule``.
+
+    Attributes:
+        files: names of the files of ``train`` and of ``test``, relative to one of ``folders``.
+        suffixes: what a file name may end with instead, in order of preference.
+        subfolder: where below ``root`` torchvision keeps the files.
+        system_folder: where a Linux distribution installs them, or None.
+    """
+
+    files: dict[str, tuple[str, ...]]
+    suffixes: tuple[str, ...] = ("",)
+    subfolder: str = ""
+    system_folder: str | None = None
+
+    def __init__(
+        self,
+        *,
+        root: str = "data",
+        download: bool = False,
+        batch_size: int = 128,
+        steps_per_epoch: int | None = None,
+        validation: float = 0.1,
+        value_range: list[float] | None = (0.0, 1.0),
+        dequantise: bool = False,
+        noise_std: float = 0.0,
+        clamp: bool = False,
+        flip: bool = False,
+        workers: int = 0,
+        recipe: dict | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation=validation,
+            value_range=value_range,
+            dequantise=dequantise,
+            noise_std=noise_std,
+            clamp=clamp,
+            flip=flip,
+            workers=workers,
+            recipe=recipe,
+            seed=seed,
+        )
+        self.root, self.download = Path(root).expanduser(), download
+
+    def fetch(self, part: str) -> None:
+        """Downloads what is missing into ``root``, with torchvision."""
+        raise TypeError(f"{type(self).__name__} does not define fetch(part)")
+
+    def prepare_data(self) -> None:
+        """Lightning calls this in one process, before the others look for the files."""
+        if self.download:
+            for part in ("train", "test"):
+                self.find(part)
+
+    def folders(self) -> list[Path]:
+        """Where files are looked for, in order."""
+        roots = [self.root] + [Path(root) for root in [os.environ.get("EBM_DATA")] if root]
+        places = [place for root in roots for place in (root, root / self.subfolder)]
+        return list(dict.fromkeys(places + ([Path(self.system_folder)] if self.system_folder else [])))
+
+    def find(self, part: str) -> tuple[Path, list[Path]]:
+        """The first folder that holds all files of a part, and their paths; downloads them if that is wanted.
+
+        Raises:
+            FileNotFoundError: saying in one line which files belong where.
+        """
+        found = self.look(part)
+        if found is None and self.download:
+            try:
+                self.fetch(part)
+            except (OSError, RuntimeError) as error:
+                raise FileNotFoundError(f"dataset.download=true failed ({error}); {self.missing(part)}") from error
+            found = self.look(part)
+        if found is None:
+            raise FileNotFoundError(f"{self.missing(part)}, or say dataset.download=true")
+        return found
+
+    def look(self, part: str) -> tuple[Path, list[Path]] | None:
+        for folder in self.folders():
+            candidates = [[folder / f"{name}{suffix}" for suffix in self.suffixes] for name in self.files[part]]
+            paths = [next((path for path in paths if path.is_file()), None) for paths in candidates]
+            if None not in paths:
+                return folder, paths
+        return None
+
+    def missing(self, part: str) -> str:
+        names = ", ".join(self.files[part])
+        also = "".join(f" (or {suffix})" for suffix in self.suffixes if suffix)
+        places = " or ".join(str(folder) for folder in self.folders())
+        return f"dataset.root={self.root}: {self.name} needs the files {names}{also}: put them into {places}"
