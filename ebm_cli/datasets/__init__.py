@@ -1,6 +1,6 @@
 """Data: toys with exact densities, bundled digits, published sets, the user's own; one data module."""
 
-from ebm_cli.datasets.batches import Batch, OrderedBatches, Rows, ShuffledBatches
+from ebm_cli.datasets.batches import Batch, Rows, ShuffledBatches
 from ebm_cli.datasets.cifar import CIFAR10, CIFAR100
 from ebm_cli.datasets.datamodule import DataModule, Split
 from ebm_cli.datasets.densities import (
@@ -23,6 +23,6 @@ from ebm_cli.datasets.toys import Toy
 
 __all__ = [
     "CIFAR10", "CIFAR100", "MNIST", "SVHN", "Batch", "Checkerboard", "DataModule", "Density", "Digits",
-    "FashionMNIST", "Folder", "GridOfGaussians", "Npz", "OrderedBatches", "Pinwheel", "RingOfGaussians", "Rings",
+    "FashionMNIST", "Folder", "GridOfGaussians", "Npz", "Pinwheel", "RingOfGaussians", "Rings",
     "Rows", "ShuffledBatches", "Split", "StoredData", "Toy", "TwoMoons", "read_idx", "resized",
 ]  # fmt: skip

@@ -87,19 +87,6 @@ class ShuffledBatches(Sampler):
         return torch.randperm(self.n, generator=torch.Generator().manual_seed((1_000_003 * self.seed + k) % 2**63))
 
 
-class OrderedBatches(Sampler):
-    """Every example once and in order, for validation and test; ranks take turns, the last batch may be short."""
-
-    def __init__(self, n: int, batch_size: int, *, rank: int = 0, world_size: int = 1):
-        self.chunks = torch.arange(n).split(batch_size)[rank::world_size] if n else ()
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.chunks)
-
-
 def portion(y: Tensor | None, n: int, size: int, seed: int) -> Tensor:
     """Indices of ``size`` of ``n`` examples, sorted: a random choice that keeps the classes in proportion.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ebm_cli.datasets.batches import Batch, OrderedBatches, Rows, ShuffledBatches, count_of, cut, portion
+from ebm_cli.datasets.batches import Batch, Rows, ShuffledBatches, count_of, cut, portion
 from ebm_cli.datasets.resize import resized
 from ebm_cli.models import REAL, Support, box
 
@@ -79,6 +79,7 @@ class DataModule(pl.LightningDataModule):
         self.value_range = None if value_range is None else tuple(float(v) for v in value_range)
         self.dequantise, self.noise_std, self.clamp, self.flip = dequantise, noise_std, clamp, flip
         self.workers, self.recipe, self.seed = workers, recipe or {}, seed
+        self.parts: dict[str, tuple] = {}
 
     def load(self, part: str) -> tuple[Tensor, Tensor | None]:
         """All examples of ``part``, ``train`` (which validation is cut from) or ``test``, and their labels or None.
@@ -94,12 +95,8 @@ class DataModule(pl.LightningDataModule):
 
     # The splits -----------------------------------------------------------------------------------------------
 
-    @cached_property
-    def parts(self) -> dict:
-        """What ``load`` has given so far, by part."""
-        return {}
-
     def part(self, name: str):
+        """What ``load`` gives for ``train`` or ``test``, loaded once."""
         if name not in self.parts:
             self.parts[name] = self.load(name)
         return self.parts[name]
@@ -180,25 +177,11 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         rank, world_size, epoch = self.place()
-        n, steps = len(self.training_rows), self.steps_per_epoch
-        options = {"seed": self.seed, "rank": rank, "world_size": world_size, "epoch": epoch}
-        return self.loader(self.training_rows, ShuffledBatches(n, self.batch_size, steps, **options))
-
-    def val_dataloader(self) -> DataLoader:
-        return self.ordered(self.rows("validation"))
-
-    def test_dataloader(self) -> DataLoader:
-        return self.ordered(self.rows("test"))
-
-    def ordered(self, rows: Rows) -> DataLoader:
-        rank, world_size, _ = self.place()
-        return self.loader(rows, OrderedBatches(len(rows), self.batch_size, rank=rank, world_size=world_size))
-
-    def loader(self, rows: Rows, batches) -> DataLoader:
+        rows, options = self.training_rows, {"rank": rank, "world_size": world_size, "epoch": epoch}
         return DataLoader(
             rows,
-            sampler=batches,
-            batch_size=None,
+            sampler=ShuffledBatches(len(rows), self.batch_size, self.steps_per_epoch, seed=self.seed, **options),
+            batch_size=None,  # the sampler makes whole batches
             num_workers=self.workers,
             persistent_workers=self.workers > 0,  # epochs are short
             pin_memory=torch.cuda.is_available(),
