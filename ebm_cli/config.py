@@ -22,6 +22,10 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
+RECIPE = (  # what a data set may recommend, and other options read
+    "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary", "start", "reinit", "buffer_size", "lr",
+    "betas", "energy_l2", "ema_decay", "max_epochs", "base", "tilted",
+)  # fmt: skip
 SUPPLIED = ("shape", "support", "n_classes", "joint", "seed", "params")  # keywords that the program fills in
 
 
@@ -93,7 +97,6 @@ class EvalConfig(TrainConfig):
     """Keys of `ebm-eval`: those of the run, and what to measure."""
 
     metric: Any = None
-    num_samples: int = MISSING
     checkpoint: str = MISSING
     samples: str | None = None
 
@@ -268,6 +271,9 @@ def check(cfg: DictConfig, schema) -> None:
         for inner in cfg.get(key) or {}:
             if inner not in kind.__dataclass_fields__:
                 raise ConfigError(unknown(f"{key}.{inner}", list(kind.__dataclass_fields__)))
+    for key in (cfg.get("dataset") or {}).get("recipe") or {}:
+        if key not in RECIPE:
+            raise ConfigError(unknown(f"dataset.recipe.{key}", RECIPE))
     for name in NODES:
         if cfg.get(name) is not None:
             check_node(plain(cfg[name]), name)
@@ -343,7 +349,17 @@ def option_node(group: str, option: str) -> dict:
 
 
 def options(group: str) -> list[str]:
-    return sorted(f.stem for f in (conf_dir() / group).glob("*.yaml"))
+    """Names of a group's options, the user's own (--config-dir) included; those with a leading _ are parts of others."""
+    files = [file for folder in [conf_dir(), *own_dirs()] for file in (folder / group).glob("*.yaml")]
+    return sorted({file.stem for file in files if not file.stem.startswith("_")})
+
+
+def own_dirs() -> list[Path]:
+    """The folders that --config-dir (-cd) names on the command line."""
+    words = sys.argv[1:]
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    given = [after for word, after in pairs if word in ("--config-dir", "-cd")]
+    return [Path(w) for w in given + [w.split("=", 1)[1] for w in words if w.startswith("--config-dir=")]]
 
 
 def conf_dir() -> Path:
@@ -454,17 +470,22 @@ def stop(verb: str, error: Exception) -> typing.NoReturn:
 
 def explain(error: BaseException) -> str:
     """The one line that a user sees for an error: the key, the value, and what would be right."""
-    text = str(error)
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
     missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", text)
-    if missing and (conf_dir() / missing[1]).is_dir():
+    if missing and options(missing[1]):
         return f"{missing[1]}={missing[2]}: no such option; choose one of: {', '.join(options(missing[1]))}"
-    key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"full_key: ([\w.]+)", text)
-    if key and ("is not in struct" in text or "not in '" in text or "No match" in text):
+    twice = re.search(r"Multiple values for (\w+)", text)
+    if twice:
+        return f"{twice[1]}: given twice; say {twice[1]}=OPTION without the +"
+    key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '(\w+)' (?:is )?not in", text)
+    if key:
         return unknown(key[1], siblings(key[1]))
-    if key and "full_key" in text:
-        return f"{key[1]}: {one_line(text.splitlines()[-3] if len(text.splitlines()) > 3 else text.splitlines()[0])}"
+    wrong = re.search(r"Error merging override (\S+)", text)
+    if wrong:
+        reason = next((line for line in text.splitlines()[1:] if "could not be converted" in line), "not a valid value")
+        return f"{wrong[1]}: {reason.strip()}"
     name = "" if isinstance(error, (ConfigError, RuntimeError, OSError, ValueError)) else f"{type(error).__name__}: "
-    return name + one_line(text) if text else type(error).__name__
+    return name + one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
 def siblings(key: str) -> list[str]:

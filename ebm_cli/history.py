@@ -22,8 +22,13 @@ class History(Logger):
         self.file = Path(directory) / "metrics.csv"
         self.rows = read_rows(self.file)
 
-    name = "history"
-    version = ""
+    @property
+    def name(self) -> str:
+        return "history"
+
+    @property
+    def version(self) -> str:
+        return ""
 
     @property
     def save_dir(self) -> str:

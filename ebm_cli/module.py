@@ -103,17 +103,27 @@ class EnergyModule(pl.LightningModule):
     # Logging --------------------------------------------------------------------------------------------------
 
     def keep(self, metrics: dict[str, torch.Tensor]) -> None:
-        """Collects device scalars, and logs their means every ``trainer.log_every_n_steps`` updates."""
+        """Collects device scalars; every ``trainer.log_every_n_steps`` updates and at epoch ends they are logged."""
         self.latest = metrics
         for name, value in metrics.items():
             self.pending.setdefault(name, []).append(value)
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
-            means = {name: torch.stack(values).mean() for name, values in self.pending.items()}
-            self.pending = {}
-            gap = means.pop("energy/gap", None)
-            self.log_dict(means, sync_dist=True)
-            if gap is not None:
-                self.log("energy/gap", gap, prog_bar=True, sync_dist=True)
+            self.write_means()
+
+    def write_means(self) -> None:
+        """Logs the means over updates and ranks: one reduction, one transfer from the device."""
+        names = list(self.pending)
+        means = torch.stack([torch.stack(values).float().mean() for values in self.pending.values()])
+        means = self.trainer.strategy.reduce(means, reduce_op="mean").tolist()
+        self.pending = {}
+        row = dict(zip(names, means, strict=True)) | {"epoch": self.current_epoch, "lr": self.learning_rate()}
+        for logger in self.trainer.loggers:
+            logger.log_metrics(row, step=self.global_step)
+        if "energy/gap" in row:
+            self.log("energy/gap", row["energy/gap"], prog_bar=True, logger=False)
+
+    def learning_rate(self) -> float:
+        return self.optimizers().param_groups[0]["lr"]
 
     # Exact resume ---------------------------------------------------------------------------------------------
 

@@ -135,7 +135,7 @@ def subject_of(directory, module, data, base, energy):
         n_steps=n_steps,
         horizon=horizon,
         seed=module.config["seed"],
-        num_samples=250 if len(data.shape) > 1 else 2000,
+        num_samples=250 if len(data.shape) > 1 else 500,
         directory=directory,
         config=module.config,
     )

@@ -1,0 +1,54 @@
+"""Shared pieces of the tests: running a command in this process, and composing configs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+
+@pytest.fixture(autouse=True)
+def quiet_surroundings(monkeypatch, tmp_path):
+    """No test sees another's run stamp, caches or wandb settings."""
+    for name in ("EBM_RUN_STAMP", "EBM_INHERITED", "EBM_FULL_ERROR", "HYDRA_FULL_ERROR", "EBM_ALLOW"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capfd):
+    """``command("ebm-train", "seed=1")`` in an empty folder -> (exit status, standard output, standard error)."""
+    modules = {"ebm-train": "ebm_cli.train", "ebm-sample": "ebm_cli.sample", "ebm-eval": "ebm_cli.evaluate"}
+    monkeypatch.chdir(tmp_path)
+
+    def run(verb: str, *words: str, stamp: str | None = None):
+        for name in ("EBM_INHERITED", "EBM_FULL_ERROR", "HYDRA_FULL_ERROR"):
+            monkeypatch.delenv(name, raising=False)
+        if stamp:
+            monkeypatch.setenv("EBM_RUN_STAMP", stamp)
+        else:
+            monkeypatch.delenv("EBM_RUN_STAMP", raising=False)
+        monkeypatch.setattr(sys, "argv", [verb, *words])
+        status = 0
+        try:
+            importlib.import_module(modules[verb]).main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        out = capfd.readouterr()
+        return status, out.out, out.err
+
+    return run
+
+
+SMALL = (
+    "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "trainer.max_epochs=2", "dataset.steps_per_epoch=5",
+    "dataset.batch_size=16", "model.hidden=[16]", "sampler.n_steps=3", "buffer.size=64",
+)  # fmt: skip

@@ -1,0 +1,156 @@
+"""Buffer semantics: which chains move, where they go back, what they carry, and that their state is all of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ebm_cli.chains import Chains, Entries, ReplayBuffer, rank_seed
+from ebm_cli.models import UniformBox, box
+from ebm_cli.models.energy import Plain
+from ebm_cli.samplers import Langevin
+
+SUPPORT = box(-1, 1)
+
+
+class Quadratic(Plain):
+    def __init__(self):
+        super().__init__(lambda x: 0.5 * x.flatten(1).square().sum(1), (2,))
+
+
+class PerLabel(Plain):
+    """Pulls every chain towards its own label."""
+
+    def __init__(self, n_classes=3):
+        super().__init__(None, (2,))
+        self.n_classes = n_classes
+
+    def forward(self, x, y=None):
+        return 50 * (x - y[:, None]).square().sum(1)
+
+
+def make(seed=0, rank=0, n_classes=None, sampler=None, **buffer):
+    options = {"size": 64, "reinit": 0.0} | buffer
+    data = lambda n, g: (torch.full((n, 2), 0.5), torch.full((n,), 2) if n_classes else None)  # noqa: E731
+    base = UniformBox((2,), support=SUPPORT)
+    sampler = sampler or Langevin(n_steps=3, step_size=0.01)
+    return Chains(sampler, ReplayBuffer(**options), base, data, n_classes=n_classes, seed=seed, rank=rank)
+
+
+def still():
+    """A sampler that leaves chains (almost exactly) where they are."""
+    return Langevin(n_steps=1, step_size=1e-12, noise_std=0.0)
+
+
+def test_chains_go_back_to_the_slots_they_came_from():
+    chains = make(sampler=still())
+    chains.negatives(Quadratic(), 8)
+    before = chains.buffer.entries.x.clone()
+    for _ in range(20):
+        chains.negatives(Quadratic(), 8)
+    assert torch.allclose(chains.buffer.entries.x, before, atol=1e-9)
+    assert int(chains.buffer.entries.age.sum()) == 21 * 8
+
+
+def test_fifo_replaces_the_oldest_slots_in_turn():
+    chains = make(sampler=still(), write="fifo")
+    chains.negatives(Quadratic(), 8)
+    assert (chains.buffer.entries.age[:8] == 1).all() and (chains.buffer.entries.age[8:] == 0).all()
+    chains.negatives(Quadratic(), 8)
+    assert (chains.buffer.entries.age[8:16] > 0).all() and chains.buffer.cursor == 16
+
+
+@pytest.mark.parametrize("size", [40, 64, 1000])
+def test_a_draw_takes_distinct_slots_all_equally_likely(size):
+    buffer = ReplayBuffer(size=size)
+    buffer.fill(torch.zeros(size, 2), torch.zeros(size, dtype=torch.long))
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.zeros(size)
+    for _ in range(4000):
+        index, _ = buffer.draw(8, generator)
+        assert len(index.unique()) == 8
+        counts[index] += 1
+    expected = 4000 * 8 / size
+    assert (counts - expected).abs().max() < 5.5 * expected**0.5
+
+
+def test_reinit_restarts_the_right_share_from_noise():
+    chains = make(size=4000, reinit=0.25, start="data", sampler=still())
+    chains.negatives(Quadratic(), 2000)
+    moved = (chains.buffer.entries.x - 0.5).abs().amax(1) > 1e-6
+    assert abs(int(moved.sum()) - 500) < 4 * (2000 * 0.25 * 0.75) ** 0.5
+    assert chains.buffer.entries.x[moved].abs().max() <= 1
+
+
+def test_reinit_of_one_always_starts_fresh_and_ages_do_not_grow():
+    chains = make(reinit=1.0)
+    for _ in range(5):
+        chains.negatives(Quadratic(), 64)
+    assert (chains.buffer.entries.age == 3).all()
+
+
+def test_starts_from_data_noise_and_tensors_leave_the_buffer_alone():
+    chains = make()
+    given = torch.full((5, 2), 0.9)
+    assert torch.allclose(make(sampler=still()).negatives(Quadratic(), 5, start=given).x, given, atol=1e-9)
+    chains.negatives(Quadratic(), 5, start="noise")
+    assert chains.buffer.entries is None
+
+
+def test_chains_keep_their_labels_and_are_driven_by_them():
+    chains = make(n_classes=3, sampler=Langevin(n_steps=50, step_size=0.005, noise_std=0.0))
+    chain = chains.negatives(PerLabel(), 32)
+    kept = chains.buffer.entries
+    aged = kept.age > 0
+    assert torch.allclose(kept.x[aged], kept.y[aged, None].float().expand(-1, 2), atol=1e-3)
+    assert set(chain.y.tolist()) == {0, 1, 2}
+
+
+def test_labels_of_the_batch_drive_the_chains_when_asked():
+    chains = make(n_classes=3, sampler=Langevin(n_steps=50, step_size=0.005, noise_std=0.0))
+    y = torch.full((16,), 1)
+    chain = chains.negatives(PerLabel(), 16, y=y)
+    assert torch.allclose(chain.x, torch.ones(16, 2), atol=1e-3)
+    assert (chains.buffer.entries.y[chains.buffer.entries.age > 0] == 1).all()
+
+
+def test_state_continues_bit_for_bit():
+    straight, first, second = make(reinit=0.1), make(reinit=0.1), make(seed=9, reinit=0.1)
+    for _ in range(6):
+        straight.negatives(Quadratic(), 16)
+    for _ in range(3):
+        first.negatives(Quadratic(), 16)
+    second.load_state(first.state())
+    for _ in range(3):
+        second.negatives(Quadratic(), 16)
+    for a, b in zip(straight.buffer.entries, second.buffer.entries, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_ranks_and_seeds_have_their_own_noise():
+    draws = {float(make(seed=s, rank=r).fresh("noise", 1).x[0, 0]) for s in range(4) for r in range(4)}
+    assert len(draws) == 16
+    assert len({rank_seed(s, r) for s in range(100) for r in range(64)}) == 6400
+
+
+def test_the_horizon_is_the_mean_age_at_restart():
+    assert make(reinit=0.05).horizon == 60 and make(reinit=0.0).horizon is None
+
+
+def test_half_precision_chains_move_in_single_precision():
+    chains = make(dtype="float16")
+    assert chains.negatives(Quadratic(), 8).x.dtype == torch.float32
+    assert chains.buffer.entries.x.dtype == torch.float16
+
+
+def test_asking_for_more_chains_than_there_are_is_said():
+    with pytest.raises(ValueError, match="buffer.size=64 is smaller than the 65"):
+        make().negatives(Quadratic(), 65)
+
+
+def test_stored_reads_without_moving():
+    chains = make()
+    chains.negatives(Quadratic(), 8)
+    before = chains.state()["generator"]
+    assert isinstance(chains.stored(5), Entries) and len(chains.stored(5).x) == 5
+    assert torch.equal(before, chains.generator.get_state())

@@ -1,0 +1,114 @@
+"""ebm-train from the command line to the files of a run; exact resume; divergence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import SMALL
+
+from ebm_cli.run import load_energy
+
+TOY = (*SMALL, "dataset=8gaussians", "sampler.n_steps=2")
+
+
+def weights(run):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def only_run(tmp_path, stamp):
+    (found,) = tmp_path.glob(f"outputs/runs/*/{stamp}")
+    return found
+
+
+def test_a_run_leaves_every_file_of_the_contract(command, tmp_path):
+    status, out, err = command("ebm-train", *SMALL, "pictures.every_n_epochs=1", stamp="a")
+    run = only_run(tmp_path, "a")
+    assert status == 0, err
+    for name in (
+        ".hydra/config.yaml", "config.yaml", "train.log", "metrics.csv", "metrics.json", "samples.png", "energies.png",
+        "curves.png", "samples/epoch_0001.png", "checkpoints/last.ckpt",
+    ):  # fmt: skip
+        assert (run / name).is_file(), name
+    assert (tmp_path / "outputs/runs/latest").resolve() == run.resolve()
+    assert out.rstrip().splitlines()[-2].endswith(f"ebm-sample run={run}")
+    final = json.loads((run / "metrics.json").read_text())
+    assert set(final) == {"run", "checkpoint_sha256", "commit", "versions", "seed", "metrics", "skipped"}
+    assert set(final["metrics"]["energy/data"]) == {"value", "stderr", "n", "protocol"}
+    assert not list(run.rglob("*.part"))
+
+
+def test_the_trained_energy_is_one_line_away(command, tmp_path):
+    command("ebm-train", *SMALL, stamp="a")
+    energy = load_energy(only_run(tmp_path, "a"))
+    assert energy(torch.zeros(3, 1, 8, 8)).shape == (3,)
+    assert energy.parameters_frozen() and not energy.training
+
+
+def test_resuming_gives_the_same_bits_as_never_stopping(command, tmp_path):
+    """T19 through the command line: 4 epochs = 2 epochs + 2 resumed epochs, weights, EMA, chains, ages and noise."""
+    hold = ("schedule.hold=1.0",)
+    command("ebm-train", *SMALL, *hold, "trainer.max_epochs=4", stamp="straight")
+    command("ebm-train", *SMALL, *hold, "trainer.max_epochs=2", stamp="broken")
+    command("ebm-train", *SMALL, *hold, "trainer.max_epochs=4", stamp="broken")
+    straight, broken = weights(only_run(tmp_path, "straight")), weights(only_run(tmp_path, "broken"))
+    assert straight["global_step"] == broken["global_step"] == 20
+    for part in ("state_dict", "current_model_state"):
+        for key, value in straight[part].items():
+            assert torch.equal(value, broken[part][key]), key
+    for key, value in straight["ranks"][0]["chains"]["entries"].items():
+        assert torch.equal(value, broken["ranks"][0]["chains"]["entries"][key]), key
+    assert torch.equal(straight["ranks"][0]["random"]["cpu"], broken["ranks"][0]["random"]["cpu"])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(command, tmp_path):
+    for stamp, seed in (("a", 0), ("b", 0), ("c", 1)):
+        command("ebm-train", *TOY, f"seed={seed}", stamp=stamp)
+    a, b, c = (weights(only_run(tmp_path, s))["state_dict"] for s in "abc")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not all(torch.equal(a[k], c[k]) for k in a if "weight" in k)
+
+
+@pytest.mark.parametrize("objective", ["pcd", "cd", "short_run", "nce", "jem", "classifier"])
+def test_every_objective_trains(command, tmp_path, objective):
+    status, _, err = command("ebm-train", *SMALL, f"objective={objective}", stamp="a")
+    assert status == 0, err
+    assert (only_run(tmp_path, "a") / "samples.png").is_file()
+
+
+def test_a_run_that_diverges_stops_in_one_line_with_what_to_try(command, tmp_path):
+    words = ("optimizer.lr=1e3", "trainer.gradient_clip_val=null", "objective.energy_l2=0", "trainer.max_epochs=60")
+    status, _, err = command("ebm-train", *TOY, *words, "sampler.step_size=5", stamp="a")
+    last = [line for line in err.splitlines() if line.startswith("ebm-train:")]
+    assert status == 1 and len(last) == 1
+    assert "not finite" in last[0] or "guard.growth" in last[0]
+    assert "optimizer.lr=" in last[0] and "trainer.gradient_clip_val=1" in last[0]
+
+
+def test_the_guard_watches_growth_not_scale():
+    from ebm_cli.callbacks import DivergenceGuard
+    from ebm_cli.samplers import DivergenceError
+
+    guard = DivergenceGuard(growth=1000, window=20)
+    for step in range(40):
+        guard.judge(1e-6 * (1 + step % 3), step)
+    guard.judge(5e-4, 40)
+    with pytest.raises(DivergenceError, match="running median"):
+        guard.judge(1.0, 41)
+
+
+def test_compile_is_refused_where_it_cannot_work_and_keeps_the_names_of_weights():
+    from ebm_cli.models import MLP
+
+    energy = MLP((2,), hidden=[4])
+    names = set(energy.state_dict())
+    energy.compile()
+    assert set(energy.state_dict()) == names
+
+
+def test_a_budget_of_time_ends_at_an_epoch(command, tmp_path):
+    words = ("trainer.max_time=00:00:00:02", "trainer.max_epochs=100000")
+    status, _, err = command("ebm-train", *TOY, *words, stamp="a")
+    assert status == 0, err
+    assert weights(only_run(tmp_path, "a"))["global_step"] % 5 == 0
