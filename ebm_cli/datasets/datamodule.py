@@ -84,7 +84,7 @@ class DataModule(pl.LightningDataModule):
     def load(self, part: str) -> tuple[Tensor, Tensor | None]:
         """All examples of ``part``, ``train`` (which validation is cut from) or ``test``, and their labels or None.
 
-        Examples are uint8 grey levels, or float in the value range already; instead of a tensor, anything will do that
+        Examples are uint8 grey levels, or float32 in the value range already; instead of a tensor, anything will do that
         has a length and that an index tensor picks a tensor of examples out of.
         """
         raise TypeError(f"{type(self).__name__} does not define load(part)")
@@ -147,7 +147,7 @@ class DataModule(pl.LightningDataModule):
     def clean(self, x: Tensor) -> Tensor:
         """Grey levels mapped to the value range, the darkest to its lower and the brightest to its upper end."""
         if x.dtype != torch.uint8:
-            return x.float()
+            return x
         low, high = self.grey_range()
         return low + x.float() * ((high - low) / (self.levels - 1))
 
