@@ -1,0 +1,206 @@
+"""ood: how well scores of the model tell test images from images that are not of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from ebm_cli import pictures
+from ebm_cli.config import build, option_node
+from ebm_cli.metrics.classifier import class_probabilities
+from ebm_cli.metrics.frechet import PixelGaussian
+from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, need_images
+from ebm_cli.models.energy import energies, energy_and_grad
+from ebm_cli.run import Subject
+
+CHUNK = 500
+Score = Callable[[Tensor], Tensor]
+
+
+class OOD(Metric):
+    """AUROC, AUPR and FPR95 of test images against images from elsewhere, beside a Gaussian of the pixels.
+
+    Every score is high for what the model takes to be of the data: ``energy`` is -E (Liu et al. 2020), ``grad_norm`` is
+    -|grad E| (Grathwohl et al. 2020), ``max_softmax`` the top class probability (Hendrycks & Gimpel 2017), ``gaussian``
+    minus the Mahalanobis distance to the training pixels: a model that does not beat it has learnt nothing for this
+    purpose. Test images are the positive class: ``aupr_in`` takes them as positive, ``aupr_out`` the others,
+    ``fpr95_in`` is the share of the others that is accepted where 95 % of the test images are.
+
+    Args:
+        n: images of each set, at most; null takes the whole test split.
+        sets: made from noise or from test images: noise, constant, rot90, vflip, shuffled, inverted.
+        datasets: options of the group ``dataset`` whose test images are shown in this data's shape and value range.
+        scores: which of energy, max_softmax, grad_norm and gaussian.
+    """
+
+    def __init__(
+        self,
+        *,
+        n: int | None = 1000,
+        sets: list[str] = ("noise", "constant", "rot90", "vflip", "shuffled", "inverted"),
+        datasets: list[str] = (),
+        scores: list[str] = ("energy", "max_softmax", "grad_norm", "gaussian"),
+    ):
+        for name, given, known in (("sets", sets, SETS), ("scores", scores, SCORES)):
+            for word in given:
+                if word not in known:
+                    raise ValueError(f"{name}: {word!r} is unknown; choose from {', '.join(known)}")
+        if n is not None and n < 2:
+            raise ValueError(f"n must be at least 2, or null for the whole test split, got {n}")
+        self.n, self.sets, self.datasets, self.scores = n, list(sets), list(datasets), list(scores)
+
+    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+        need_images(subject.data)
+        need_energy(subject)
+        test = subject.data.split("test", self.n).x
+        others = {name: others_of(name, test, subject) for name in self.sets}
+        others |= {name: borrowed(name, subject, len(test)) for name in self.datasets}
+        results = {f"ood/{where}": x for where, x in others.items() if isinstance(x, Skip)}
+        others = {where: x for where, x in others.items() if not isinstance(x, Skip)}
+        for name in self.scores:
+            score = SCORES[name](subject)
+            if isinstance(score, Skip):
+                results[f"ood/*/{name}"] = score
+                continue
+            inside = score(test)
+            for where, x in others.items():
+                results |= rows(where, name, inside, score(x))
+        histogram(subject, test, others)
+        return results
+
+
+def rows(where: str, name: str, inside: Tensor, outside: Tensor) -> dict[str, Value]:
+    """The four numbers of one score on one other set."""
+    protocol = {"inside": f"test split ({len(inside)})", "outside": f"{where} ({len(outside)})", "score": name}
+    n, prefix = len(inside) + len(outside), f"ood/{where}/{name}"
+    area = auroc(inside, outside)
+    return {
+        f"{prefix}/auroc": Value(area, auroc_error(area, len(inside), len(outside)), n, protocol),
+        f"{prefix}/aupr_in": Value(average_precision(inside, outside), None, n, protocol | {"positive": "test"}),
+        f"{prefix}/aupr_out": Value(average_precision(-outside, -inside), None, n, protocol | {"positive": where}),
+        f"{prefix}/fpr95_in": Value(fpr(inside, outside), None, n, protocol | {"positive": "test, 95 % accepted"}),
+    }
+
+
+# Numbers -----------------------------------------------------------------------------------------------------------
+
+
+def auroc(positive: Tensor, negative: Tensor) -> float:
+    """Probability that a positive scores above a negative, ties counting one half."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*labelled(positive, negative)))
+
+
+def auroc_error(area: float, n_positive: int, n_negative: int) -> float:
+    """Standard error of an AUROC (Hanley & McNeil 1982)."""
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    extra = (n_positive - 1) * (q1 - area**2) + (n_negative - 1) * (q2 - area**2)
+    return max(0.0, (area * (1 - area) + extra) / (n_positive * n_negative)) ** 0.5
+
+
+def average_precision(positive: Tensor, negative: Tensor) -> float:
+    """Area under the precision-recall curve, as the sum of precision over steps of recall."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*labelled(positive, negative)))
+
+
+def fpr(positive: Tensor, negative: Tensor, recall: float = 0.95) -> float:
+    """Share of negatives that score at least as high as the threshold which ``recall`` of the positives reach."""
+    accepted = math.ceil(recall * len(positive))
+    threshold = positive.sort(descending=True).values[accepted - 1]
+    return float((negative >= threshold).double().mean())
+
+
+def labelled(positive: Tensor, negative: Tensor):
+    """Labels and scores of both sets for scikit-learn."""
+    labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))])
+    return labels.numpy(), torch.cat([positive, negative]).double().numpy()
+
+
+# Scores: high for what the model takes to be of the data -------------------------------------------------------------
+
+
+def energy_score(subject: Subject) -> Score:
+    return lambda x: -energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu()
+
+
+def grad_score(subject: Subject) -> Score:
+    def score(x: Tensor) -> Tensor:
+        grad = energy_and_grad(subject.energy, x.to(subject.device), chunk_size=CHUNK)[1]
+        return -grad.flatten(1).norm(dim=1).cpu()
+
+    return score
+
+
+def softmax_score(subject: Subject) -> Score | Skip:
+    try:
+        class_probabilities(subject, subject.data.split("test", 2).x)
+    except Skip as reason:
+        return reason
+    return lambda x: class_probabilities(subject, x).max(1).values
+
+
+def gaussian_score(subject: Subject) -> Score:
+    gaussian = PixelGaussian(subject.data.split("train").x)
+    return lambda x: -gaussian.mahalanobis(x)
+
+
+SCORES = {"energy": energy_score, "max_softmax": softmax_score, "grad_norm": grad_score, "gaussian": gaussian_score}
+
+
+# Images that are not of the data -------------------------------------------------------------------------------------
+
+
+def uniform(test: Tensor, low: float, high: float, generator) -> Tensor:
+    return low + (high - low) * torch.rand(test.shape, generator=generator)
+
+
+def constant(test: Tensor, low: float, high: float, generator) -> Tensor:
+    """One grey level or colour per image."""
+    return (low + (high - low) * torch.rand(*test.shape[:2], 1, 1, generator=generator)).expand_as(test).clone()
+
+
+def shuffled(test: Tensor, low: float, high: float, generator) -> Tensor:
+    """The pixels of every test image in another order, channels kept together."""
+    order = torch.rand(len(test), 1, test[0, 0].numel(), generator=generator).argsort(2)
+    return test.flatten(2).gather(2, order.expand(-1, test.shape[1], -1)).view_as(test)
+
+
+SETS = {
+    "noise": uniform,
+    "constant": constant,
+    "rot90": lambda test, low, high, generator: test.rot90(1, (2, 3)),
+    "vflip": lambda test, low, high, generator: test.flip(2),
+    "shuffled": shuffled,
+    "inverted": lambda test, low, high, generator: low + high - test,
+}
+
+
+def others_of(name: str, test: Tensor, subject: Subject) -> Tensor | Skip:
+    """One of SETS, made from the test images with randomness of its own."""
+    if name == "rot90" and test.shape[2] != test.shape[3]:
+        return Skip(f"images of {subject.data.name} are not square, so they cannot be turned: leave rot90 out of sets")
+    low, high = subject.data.value_range or (float(test.min()), float(test.max()))
+    return SETS[name](test, low, high, torch.Generator().manual_seed(subject.seed))
+
+
+def borrowed(name: str, subject: Subject, n: int) -> Tensor | Skip:
+    """Test images of another data set in the shape and range of this one, or why there are none."""
+    try:
+        other = build(OmegaConf.create(option_node("dataset", name)), f"dataset={name}")
+        return subject.data.borrowed(other, "test", n)
+    except (ValueError, OSError) as error:
+        return Skip(" ".join(str(error).split()))
+
+
+def histogram(subject: Subject, test: Tensor, others: dict) -> None:
+    """Draws the energies of test images and of the other sets side by side."""
+    score = energy_score(subject)
+    groups = {"test": -score(test)} | {name: -score(x) for name, x in others.items()}
+    pictures.energies(groups, subject.directory / "ood.png")

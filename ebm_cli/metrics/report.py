@@ -1,0 +1,90 @@
+"""metrics.json, report.md and the printed table of an evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from ebm_cli import run as runs
+
+
+def write(directory: Path, seed: int, origin: dict, values: dict, skipped: dict) -> None:
+    """Writes both files whole.
+
+    Args:
+        origin: ``run``, ``checkpoint_sha256``, and ``samples`` where a file of samples is judged.
+        values: ``Value`` by name.
+        skipped: reason by name.
+    """
+    given = {"samples": origin["samples"]} if origin["samples"] else {}
+    content = {
+        "run": origin["run"],
+        "checkpoint_sha256": origin["checkpoint_sha256"],
+        "commit": runs.commit(),
+        "versions": runs.versions(),
+        "seed": seed,
+        "metrics": {name: asdict(v) | {"protocol": v.protocol | given} for name, v in values.items()},
+        "skipped": skipped,
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    runs.write_json(directory / "metrics.json", content)
+    beside = directory / "report.md.part"
+    beside.write_text(document(content, values, skipped, plots(directory)))
+    os.replace(beside, directory / "report.md")
+
+
+def plots(directory: Path) -> list[str]:
+    return sorted(file.name for file in directory.glob("*.png"))
+
+
+def document(content: dict, values: dict, skipped: dict, images: list[str]) -> str:
+    """report.md: table, pictures, and the protocol of every number."""
+    lines = [
+        "# Evaluation",
+        "",
+        f"run: `{content['run']}`, checkpoint sha256: `{content['checkpoint_sha256']}`, seed: {content['seed']}, "
+        f"commit: `{content['commit']}`",
+        "",
+        table(values, skipped),
+        "",
+    ]
+    lines += [f"![{name}]({name})\n" for name in images]
+    lines += ["## Protocol", ""]
+    lines += [f"- `{n}`: {json.dumps(m['protocol'], ensure_ascii=False)}" for n, m in content["metrics"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def table(values: dict, skipped: dict) -> str:
+    """The values as Markdown tables, those of ood with a column per number, then what was skipped and why."""
+    single = {name: value for name, value in values.items() if name.count("/") < 3}
+    rows = [("metric", "value", "stderr", "n")] if single else []
+    rows += [(name, shown(v.value), shown(v.stderr), str(v.n or "")) for name, v in single.items()]
+    parts = [aligned(rows), aligned(crossed({k: v for k, v in values.items() if k not in single}))]
+    return "\n\n".join(part for part in [*parts, "\n".join(f"skipped {k}: {v}" for k, v in skipped.items())] if part)
+
+
+def crossed(values: dict) -> list[tuple]:
+    """Rows ``ood/<set>/<score>`` by their numbers; empty without values."""
+    columns = list(dict.fromkeys(name.rsplit("/", 1)[1] for name in values))
+    places = sorted(dict.fromkeys(name.rsplit("/", 1)[0] for name in values), key=lambda place: place.split("/")[1])
+    cell = {name: shown(value.value) for name, value in values.items()}
+    rows = [(place, *(cell.get(f"{place}/{column}", "") for column in columns)) for place in places]
+    return [("metric", *columns), *rows] if rows else []
+
+
+def aligned(rows: list[tuple]) -> str:
+    """A Markdown table that is readable as it stands; the first row is its head."""
+    if not rows:
+        return ""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def shown(value: float | None) -> str:
+    """Four significant digits; whole numbers as they are, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
