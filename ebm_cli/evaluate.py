@@ -182,7 +182,7 @@ def cfg_path(name: str):
 def read_samples(name: str, data):
     """Samples of an .npz file (array ``samples``, or ``x``) or an .npy file, in the shape and range of the data.
 
-    uint8 images are mapped to the value range; channels may come last.
+    uint8 images, 0 to 255, are mapped to the value range; channels may come last.
 
     Raises:
         ConfigError: for a file that is missing, foreign, or of another shape or range.
@@ -200,7 +200,10 @@ def read_samples(name: str, data):
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(f"samples={name}: not a readable .npz with an array `samples` ({error})") from error
     x = arranged(torch.as_tensor(array), tuple(data.shape), name)
-    return Samples(in_range(data.clean(x) if x.dtype == torch.uint8 else x.float(), data, name))
+    if x.dtype == torch.uint8 and data.value_range:
+        low, high = data.value_range
+        return Samples(low + x.float() * ((high - low) / 255))
+    return Samples(in_range(x.float(), data, name))
 
 
 def arranged(x, shape: tuple, name: str):
