@@ -38,16 +38,17 @@ class Checkpoints(pl.callbacks.Checkpoint):
 class DivergenceGuard(pl.Callback):
     """Stops a run whose loss leaves the finite numbers, or whose energy gap explodes.
 
-    The gap is compared with its own running median, so the scale of the energies (which a large sampler step shrinks)
-    does not matter.
+    Both bounds on the gap are free of the energies' scale, which a large sampler step shrinks: one compares it with its
+    own running median, the other with the temperature that the chains sample at, in which energies are measured.
 
     Args:
         growth: how many times the running median of ``|gap|`` counts as an explosion.
         window: how many updates make the median.
+        nats: how many times temperature x dimension ``|gap|`` may be.
     """
 
-    def __init__(self, growth: float, window: int):
-        self.growth, self.gaps = growth, deque(maxlen=window)
+    def __init__(self, growth: float, window: int, nats: float):
+        self.growth, self.nats, self.gaps = growth, nats, deque(maxlen=window)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         loss = outputs["loss"]
@@ -55,10 +56,15 @@ class DivergenceGuard(pl.Callback):
             raise DivergenceError(f"loss={float(loss)} at update {trainer.global_step}: not finite")
         gap = module.latest.get("energy/gap")
         if gap is not None:
-            self.judge(abs(float(gap)), trainer.global_step)
+            self.judge(abs(float(gap)), trainer.global_step, module.temperature() * batch.x[0].numel())
 
-    def judge(self, gap: float, step: int) -> None:
-        """Compares one gap with the median of those before it."""
+    def judge(self, gap: float, step: int, scale: float) -> None:
+        """Compares one gap with the median of those before it, and with temperature x dimension (0 if unknown)."""
+        if scale and gap > self.nats * scale:
+            raise DivergenceError(
+                f"|energy/gap|={gap:.3g} at update {step}: over guard.nats={self.nats:g} times temperature x dimension "
+                f"= {scale:.3g}"
+            )
         if len(self.gaps) == self.gaps.maxlen:
             usual = sorted(self.gaps)[len(self.gaps) // 2]
             if gap > self.growth * max(usual, 1e-12):

@@ -49,6 +49,7 @@ class Guard:
 
     growth: float = MISSING
     window: int = MISSING
+    nats: float = MISSING
 
 
 @dataclass
@@ -370,7 +371,7 @@ def conf_dir() -> Path:
 # Going on from a run -----------------------------------------------------------------------------------------------
 
 
-def inherit(groups: list[str], default: str | None) -> Path | None:
+def inherit(groups: list[str], default: str | None, without: tuple[str, ...] = ("trainer", "logger")) -> Path | None:
     """Makes the resolved config of the run that the command line names available as the option ``inherited``.
 
     Nodes whose option the command line chooses anew (``sampler=mala``) are left out, so that no key of the old option
@@ -379,6 +380,7 @@ def inherit(groups: list[str], default: str | None) -> Path | None:
     Args:
         groups: config groups that the command line may choose anew.
         default: the run to take where the command line names none; None takes no run then.
+        without: parts of the run's config that are not inherited.
 
     Returns:
         the run directory, or None without a run.
@@ -394,7 +396,7 @@ def inherit(groups: list[str], default: str | None) -> Path | None:
     run = find_run(path)
     kept = yaml.safe_load((run / "config.yaml").read_text())
     chosen = {group for group in groups if group in words}
-    kept = {key: value for key, value in kept.items() if key not in chosen and key not in ("run", "trainer", "logger")}
+    kept = {key: value for key, value in kept.items() if key not in chosen and key not in ("run", *without)}
     (folder / "inherited.yaml").write_text(yaml.safe_dump(kept | {"run": str(run)}, sort_keys=False))
     return run
 
@@ -471,7 +473,7 @@ def stop(verb: str, error: Exception) -> typing.NoReturn:
 def explain(error: BaseException) -> str:
     """The one line that a user sees for an error: the key, the value, and what would be right."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", text)
+    missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", text)
     if missing and options(missing[1]):
         return f"{missing[1]}={missing[2]}: no such option; choose one of: {', '.join(options(missing[1]))}"
     twice = re.search(r"Multiple values for (\w+)", text)
@@ -493,7 +495,11 @@ def siblings(key: str) -> list[str]:
     parent = key.rsplit(".", 1)[0] if "." in key else ""
     group = parent.split(".")[0]
     if not parent:
-        return [*TrainConfig.__dataclass_fields__, "experiment"]
+        verb = Path(sys.argv[0]).name.removeprefix("ebm-")
+        return [*SCHEMAS.get(f"{verb}_schema", TrainConfig).__dataclass_fields__, "experiment"]
+    if group == "metric":  # several at once, each under its own name
+        name = [*parent.split("."), ""][1]
+        return [k for k in option_node(group, name) if k != "_target_"] if name in options(group) else options(group)
     chosen = next((a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith(f"{group}=")), None)
     chosen = chosen or default_option(group)
     node = option_node(group, chosen) if chosen in options(group) else root_node(group)

@@ -47,7 +47,7 @@ class EnergyModule(pl.LightningModule):
         if stage != "fit" or self.chains is not None:
             return
         data, device = self.trainer.datamodule, self.trainer.strategy.root_device
-        self.base.fit(data.split("train").x)
+        self.base.fit(data.split("train", 10000).x)
         self.objective.fit(self.base)
         self.chains = Chains(
             build(self.config["sampler"], "sampler"),
@@ -76,6 +76,17 @@ class EnergyModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """A resumed run whose config has changed trains on with the new learning rate, betas and so on."""
+        optimizer, schedule = self.optimizers().optimizer, self.lr_schedulers()
+        wanted = {k: v for k, v in self.config["optimizer"].items() if k != "_target_"}
+        for group in optimizer.param_groups:
+            changed = {k: v for k, v in wanted.items() if k in group and listed(group[k]) != listed(v) and k != "lr"}
+            group.update(changed)
+            if group["initial_lr"] != wanted["lr"]:
+                group.update(initial_lr=wanted["lr"], lr=wanted["lr"] * self.rate(self.global_step))
+        schedule.base_lrs = [wanted["lr"]] * len(optimizer.param_groups)
+
     def rate(self, step: int) -> float:
         """Factor of the learning rate at an update: linear warm-up, a plateau, then down to ``final``."""
         schedule = self.config["schedule"]
@@ -86,8 +97,12 @@ class EnergyModule(pl.LightningModule):
 
     def progress(self, step: int) -> float:
         """Share of the run that is over, in [0, 1], by whichever bound on steps, epochs or time is nearest."""
-        total = self.trainer.estimated_stepping_batches
-        by_steps = step / total if math.isfinite(total) and total > 0 else 0.0
+        trainer = self.trainer
+        bounds = [trainer.max_steps] if trainer.max_steps > 0 else []
+        # trainer.estimated_stepping_batches would load the data before a resumed run knows its epoch
+        if (trainer.max_epochs or 0) > 0 and 0 < trainer.num_training_batches < math.inf:
+            bounds.append(trainer.max_epochs * trainer.num_training_batches / trainer.accumulate_grad_batches)
+        by_steps = step / min(bounds) if bounds else 0.0
         return min(1.0, max(by_steps, self.share))
 
     def on_train_epoch_start(self) -> None:
@@ -121,6 +136,12 @@ class EnergyModule(pl.LightningModule):
             logger.log_metrics(row, step=self.global_step)
         if "energy/gap" in row:
             self.log("energy/gap", row["energy/gap"], prog_bar=True, logger=False)
+
+    def temperature(self) -> float:
+        """Temperature that the chains sample at, 0 if the sampler has no single one."""
+        known = getattr(self.chains.sampler, "effective_temperature", None)
+        value = known() if known else 0.0
+        return float(value) if isinstance(value, (int, float)) else 0.0
 
     def learning_rate(self) -> float:
         return self.optimizers().param_groups[0]["lr"]
@@ -178,6 +199,11 @@ def network_of(energy: Energy) -> Energy:
 def facts_of(data) -> dict:
     """What a network must know of its data, as plain values."""
     return {"shape": list(data.shape), "support": data.support.as_dict(), "n_classes": data.n_classes}
+
+
+def listed(value):
+    """Tuples as lists, as configs have them."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def gather(mine):

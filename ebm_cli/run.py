@@ -237,8 +237,13 @@ def sha256(file: Path) -> str:
 
 def write_json(file: Path, content: dict) -> None:
     """Writes JSON beside the file and renames, so that the file is whole or absent."""
+    write_text(file, json.dumps(content, indent=2, allow_nan=True) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes text beside the file and renames, so that the file is whole or absent."""
     beside = file.with_name(file.name + ".part")
-    beside.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n")
+    beside.write_text(text)
     os.replace(beside, file)
 
 

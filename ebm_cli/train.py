@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from ebm_cli.config import TrainConfig, launch
+import os
+import sys
+
+from ebm_cli.config import ConfigError, TrainConfig, inherit, launch, stop
+
+GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "logger"]
 
 
 def main() -> None:
-    """Entry point of the `ebm-train` command."""
-    launch("ebm-train", "train", train, TrainConfig)
+    """Entry point of the `ebm-train` command; `run=PATH` goes on with a run, in its directory, by its config."""
+    goes_on = any(word.startswith("run=") and word != "run=null" for word in sys.argv[1:])
+    if goes_on:
+        try:
+            os.environ["EBM_RUN_DIR"] = str(inherit(GROUPS, None, without=()))
+        except ConfigError as error:
+            stop("ebm-train", error)
+    launch("ebm-train", "resume" if goes_on else "train", train, TrainConfig)
 
 
 def train(cfg) -> float | None:
@@ -25,6 +36,7 @@ def train(cfg) -> float | None:
     config = plain(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
+    warn_of_long_steps(config, data)
     module = EnergyModule(config, facts_of(data))
     trainer = make_trainer(cfg, directory)
     last = directory / "checkpoints" / "last.ckpt"
@@ -35,6 +47,23 @@ def train(cfg) -> float | None:
     if trainer.is_global_zero:
         report(directory, module, data, trainer, runs)
     return None
+
+
+def warn_of_long_steps(config: dict, data) -> None:
+    """Warns where tied Langevin noise takes steps that the narrowest feature of a toy cannot bear."""
+    import warnings
+
+    density, sampler = getattr(data, "density", None), config["sampler"]
+    step = sampler.get("step_size")
+    if density is None or sampler.get("noise_std") is not None or not isinstance(step, float | int):
+        return
+    bound = 0.25 * density.sd_min**2
+    if step > bound:
+        warnings.warn(
+            f"sampler.step_size={step:g} is above {bound:.3g}, a quarter of the squared width {density.sd_min:g} of the "
+            f"narrowest feature of {data.name}: chains will miss it",
+            stacklevel=2,
+        )
 
 
 def make_trainer(cfg, directory):
@@ -50,7 +79,7 @@ def make_trainer(cfg, directory):
     budget = options.pop("max_time")
     hooks = [
         callbacks.Checkpoints(directory / "checkpoints"),
-        callbacks.DivergenceGuard(cfg.guard.growth, cfg.guard.window),
+        callbacks.DivergenceGuard(cfg.guard.growth, cfg.guard.window, cfg.guard.nats),
         callbacks.Throughput(),
         callbacks.SampleGrid(directory / "samples", cfg.pictures.every_n_epochs, cfg.pictures.number),
     ]
@@ -72,9 +101,10 @@ def prepare(directory, cfg) -> None:
 
     for folder in ("checkpoints", "samples"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
-    kept = directory / "config.yaml"
-    if not kept.is_file():
-        OmegaConf.save(cfg, kept, resolve=True)
+    kept, text = directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True)
+    if kept.is_file() and kept.read_text() != text:  # another phase of the run: both configs stay
+        kept.rename(directory / f"config.{len(list(directory.glob('config.*.yaml'))) + 1}.yaml")
+    runs.write_text(kept, text)
     runs.point_latest(directory)
 
 
@@ -148,8 +178,8 @@ def energy_groups(subject, drawn) -> dict:
     data, energy = subject.data, subject.energy
     generator = torch.Generator().manual_seed(subject.seed)
     groups = {
-        "train": data.split("train").x[:500],
-        "test": data.split("test").x[:500],
+        "train": data.split("train", 500).x,
+        "test": data.split("test", 500).x,
         "samples": drawn.x[:500],
         "noise": subject.base.sample(500, generator),
     }

@@ -95,7 +95,7 @@ def test_an_option_is_the_keywords_of_its_class(group, option):
     node = config.option_node(group, option)
     node = node.get(option, node) if "_target_" not in node else node
     target = config.resolve(node.pop("_target_"), f"{group}.{option}")
-    takes = [p for p in inspect.signature(target).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    takes = [p for p in inspect.signature(target).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     names = [p.name for p in takes if p.name not in config.SUPPLIED]
     assert set(node) <= set(names)
     if target.__module__.startswith("ebm_cli."):

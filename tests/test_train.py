@@ -82,7 +82,7 @@ def test_a_run_that_diverges_stops_in_one_line_with_what_to_try(command, tmp_pat
     status, _, err = command("ebm-train", *TOY, *words, "sampler.step_size=5", stamp="a")
     last = [line for line in err.splitlines() if line.startswith("ebm-train:")]
     assert status == 1 and len(last) == 1
-    assert "not finite" in last[0] or "guard.growth" in last[0]
+    assert any(word in last[0] for word in ("not finite", "guard.growth", "guard.nats"))
     assert "optimizer.lr=" in last[0] and "trainer.gradient_clip_val=1" in last[0]
 
 
@@ -90,12 +90,14 @@ def test_the_guard_watches_growth_not_scale():
     from ebm_cli.callbacks import DivergenceGuard
     from ebm_cli.samplers import DivergenceError
 
-    guard = DivergenceGuard(growth=1000, window=20)
+    guard = DivergenceGuard(growth=1000, window=20, nats=1e6)
     for step in range(40):
-        guard.judge(1e-6 * (1 + step % 3), step)
-    guard.judge(5e-4, 40)
+        guard.judge(1e-6 * (1 + step % 3), step, 1.0)
+    guard.judge(5e-4, 40, 1.0)
     with pytest.raises(DivergenceError, match="running median"):
-        guard.judge(1.0, 41)
+        guard.judge(1.0, 41, 1.0)
+    with pytest.raises(DivergenceError, match="guard.nats"):
+        guard.judge(1e-3, 42, 1e-10)
 
 
 def test_compile_is_refused_where_it_cannot_work_and_keeps_the_names_of_weights():
@@ -112,3 +114,38 @@ def test_a_budget_of_time_ends_at_an_epoch(command, tmp_path):
     status, _, err = command("ebm-train", *TOY, *words, stamp="a")
     assert status == 0, err
     assert weights(only_run(tmp_path, "a"))["global_step"] % 5 == 0
+
+
+def test_run_equals_path_goes_on_in_the_same_directory_with_new_words(command, tmp_path):
+    command("ebm-train", *SMALL, stamp="a")
+    run = only_run(tmp_path, "a")
+    status, _, err = command("ebm-train", f"run={run}", "trainer.max_epochs=3", "optimizer.lr=5e-4")
+    assert status == 0, err
+    content = weights(run)
+    assert content["global_step"] == 15
+    assert content["optimizer_states"][0]["param_groups"][0]["initial_lr"] == 5e-4
+    assert (run / "config.1.yaml").is_file() and "lr: 0.0005" in (run / "config.yaml").read_text()
+    assert len(list(tmp_path.glob("outputs/runs/mlp-*/*"))) == 1
+
+
+def test_a_run_that_is_not_there_is_said(command):
+    status, _, err = command("ebm-train", "run=outputs/runs/none")
+    assert status == 1 and "run=outputs/runs/none: no run there" in err
+
+
+@pytest.mark.parametrize(("words", "warns"), [(["sampler.step_size=0.01"], True), ([], False), (["sampler.step_size=0.01", "sampler.noise_std=0.01"], False)])
+def test_steps_too_long_for_a_toys_narrowest_feature_are_warned_of(words, warns):
+    import warnings
+
+    from ebm_cli import config
+    from ebm_cli.train import warn_of_long_steps
+
+    node = config.option_node("dataset", "rings")
+    data = config.build(node, "dataset")
+    values = {"step_size": node["recipe"]["step_size"], "noise_std": None} | dict(
+        (k.split(".")[1], float(v)) for k, v in (w.split("=") for w in words)
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_long_steps({"sampler": values}, data)
+    assert bool(caught) == warns
