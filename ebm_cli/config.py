@@ -500,6 +500,9 @@ def siblings(key: str) -> list[str]:
     if group == "metric":  # several at once, each under its own name
         name = [*parent.split("."), ""][1]
         return [k for k in option_node(group, name) if k != "_target_"] if name in options(group) else options(group)
+    if group == "metric":  # several at once, each under its own name
+        name = [*parent.split("."), ""][1]
+        return [k for k in option_node(group, name) if k != "_target_"] if name in options(group) else options(group)
     chosen = next((a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith(f"{group}=")), None)
     chosen = chosen or default_option(group)
     node = option_node(group, chosen) if chosen in options(group) else root_node(group)

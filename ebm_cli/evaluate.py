@@ -22,9 +22,11 @@ def default_run(words: list[str]) -> str | None:
     """The run to take where the command line names none: none for --help or for a file of samples.
 
     Raises:
-        ConfigError: for samples without a data set to judge them by.
+        ConfigError: if there is nothing to judge, or nothing to judge it by.
     """
     keys = {word.split("=", 1)[0] for word in words}
+    if "run=null" in words and "samples" not in keys:
+        raise ConfigError("run=null: nothing to judge; give run=PATH, or samples=FILE dataset=NAME")
     if "samples" in keys and not keys & {"run", "dataset"}:
         raise ConfigError("samples=: say what to judge them by: dataset=NAME, or run=PATH")
     without = keys & {"samples", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version"}
@@ -77,8 +79,6 @@ def samples_alone(cfg, data, directory):
     """A subject without a model."""
     from ebm_cli.run import Subject
 
-    if cfg.samples is None:
-        raise ConfigError("run=null: nothing to judge; give run=PATH, or samples=FILE dataset=NAME")
     return Subject(
         energy=None,
         base=None,

@@ -400,6 +400,8 @@ def test_a_missing_file_and_samples_without_a_data_set_are_one_clear_line(digits
         evaluate.read_samples("nowhere.npz", digits)
     with pytest.raises(ConfigError, match="dataset=NAME"):
         evaluate.default_run(["samples=a.npz"])
+    with pytest.raises(ConfigError, match="run=PATH"):
+        evaluate.default_run(["run=null", "dataset=digits"])
     assert evaluate.default_run(["samples=a.npz", "dataset=digits"]) is None
     assert evaluate.default_run(["metric=[ood]"]) == "latest"
 
@@ -407,5 +409,3 @@ def test_a_missing_file_and_samples_without_a_data_set_are_one_clear_line(digits
 def test_samples_alone_are_a_subject_without_energy(digits, tmp_path):
     cfg = SimpleNamespace(samples="a.npz", seed=0)
     assert evaluate.samples_alone(cfg, digits, tmp_path).energy is None
-    with pytest.raises(ConfigError, match="run=PATH"):
-        evaluate.samples_alone(SimpleNamespace(samples=None, seed=0), digits, tmp_path)
