@@ -23,7 +23,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
 RECIPE = (  # what a data set may recommend, and other options read
-    "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary", "start", "reinit", "buffer_size", "lr",
+    "activation", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary", "start", "reinit", "buffer_size", "lr",
     "betas", "energy_l2", "ema_decay", "max_epochs", "base", "tilted",
 )  # fmt: skip
 SUPPLIED = ("shape", "support", "n_classes", "joint", "seed", "params")  # keywords that the program fills in
@@ -497,9 +497,6 @@ def siblings(key: str) -> list[str]:
     if not parent:
         verb = Path(sys.argv[0]).name.removeprefix("ebm-")
         return [*SCHEMAS.get(f"{verb}_schema", TrainConfig).__dataclass_fields__, "experiment"]
-    if group == "metric":  # several at once, each under its own name
-        name = [*parent.split("."), ""][1]
-        return [k for k in option_node(group, name) if k != "_target_"] if name in options(group) else options(group)
     if group == "metric":  # several at once, each under its own name
         name = [*parent.split("."), ""][1]
         return [k for k in option_node(group, name) if k != "_target_"] if name in options(group) else options(group)

@@ -49,6 +49,23 @@ def grid(x: Tensor, value_range, file: Path, columns: int | None = None) -> Path
     return file
 
 
+def film(frames: list[Tensor], data, file: Path, milliseconds: int = 80) -> Path:
+    """A chain as an animated GIF: one frame per moment, ``(n, *shape)`` each; the last one stays longer."""
+    from PIL import Image
+
+    pictures = []
+    for number, x in enumerate(frames):
+        still = draw(x, data, file.with_name(f".frame-{number}.png"))
+        with Image.open(still) as picture:
+            pictures.append(picture.convert("P", palette=Image.Palette.ADAPTIVE))
+        still.unlink()
+    beside = file.with_name(f".{file.name}")
+    durations = [milliseconds] * (len(pictures) - 1) + [20 * milliseconds]
+    pictures[0].save(beside, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    os.replace(beside, file)
+    return file
+
+
 def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
     """Points ``(N, 2)`` over the model's density (left) and over the true one (right) where they are known."""
     box = getattr(getattr(data, "density", None), "box", None) or float(x.abs().max()) * 1.1
@@ -77,7 +94,8 @@ def energies(groups: dict[str, Tensor], file: Path) -> Path:
     every = torch.cat([v.flatten() for v in groups.values()])
     low, high = torch.quantile(every[torch.isfinite(every)], torch.tensor([0.002, 0.998])).tolist()
     for name, values in groups.items():
-        axes[0][0].hist(values.clamp(low, high).numpy(), bins=60, range=(low, high), density=True, alpha=0.5, label=name)
+        inside = values.clamp(low, high).numpy()
+        axes[0][0].hist(inside, bins=60, range=(low, high), density=True, alpha=0.5, label=name)
     axes[0][0].set(xlabel="energy (low is likely)", ylabel="density")
     axes[0][0].legend()
     return save(figure, file)
@@ -88,8 +106,11 @@ def curves(rows: list[dict], file: Path) -> Path:
     names = [n for n in dict.fromkeys(k for row in rows for k in row) if n not in ("step", "epoch", "steps_per_second")]
     panels: dict[str, list[str]] = {}
     for name in names:
-        panels.setdefault("energies" if name in ("energy/data", "energy/samples", "energy/noise") else name, []).append(name)
-    figure, axes = new_figure(4 * min(3, len(panels)), 2.6 * -(-len(panels) // 3), rows=-(-len(panels) // 3), columns=min(3, len(panels)))
+        together = name in ("energy/data", "energy/samples", "energy/noise")
+        panels.setdefault("energies" if together else name, []).append(name)
+    columns = min(3, len(panels))
+    rows_of_panels = -(-len(panels) // columns)
+    figure, axes = new_figure(4 * columns, 2.6 * rows_of_panels, rows=rows_of_panels, columns=columns)
     for axis, (title, members) in zip(axes.flat, panels.items(), strict=False):
         for name in members:
             points = [(row["step"], row[name]) for row in rows if name in row]

@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -160,6 +161,43 @@ class Subject:
         return drawn
 
 
+def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
+    """The trained model that a composed config of ebm-sample or ebm-eval means.
+
+    Chains are as long as suits the training, unless the command line gives another ``sampler.n_steps``.
+
+    Raises:
+        ConfigError: without a run, without its checkpoint, or with data of another shape.
+    """
+    if cfg.run is None:
+        raise ConfigError("run=: name a run directory, or train one first")
+    data = build(cfg.dataset, "dataset", seed=cfg.seed)
+    content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
+    base, energy = energy_from(content)
+    if tuple(energy.shape) != tuple(data.shape):
+        raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, the run's model {tuple(energy.shape)}")
+    kept = content["hyper_parameters"]["config"]
+    n_steps, horizon = default_steps(kept)
+    asked = cfg.sampler.get("n_steps")
+    if asked is not None and asked != kept["sampler"].get("n_steps"):
+        n_steps = asked
+    wants_gpu = cfg.trainer.accelerator in ("auto", "gpu", "cuda")
+    device = torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    return Subject(
+        energy=energy.to(device),
+        base=base.to(device),
+        sampler=build(cfg.sampler, "sampler"),
+        data=data,
+        n_steps=n_steps,
+        horizon=horizon,
+        seed=cfg.seed,
+        num_samples=num_samples,
+        directory=directory,
+        config=cfg,
+        device=device,
+    )
+
+
 def generate(subject: Subject, n: int, n_steps: int, *, energy: Energy | None = None, y: Tensor | None = None):
     """Samples from fresh noise, in blocks whose randomness depends on (seed, block) alone.
 
@@ -199,6 +237,15 @@ def default_steps(config: dict) -> tuple[int, int | None]:
     if start == "buffer" and reinit:
         return max(k, round(0.5 * k / reinit)), round(k / reinit)
     return max(k, 1000), None
+
+
+def write_npz(file: Path, samples: Samples) -> None:
+    """samples.npz: ``samples`` in the data's value range, ``energy``, and ``y`` if conditional; whole or absent."""
+    arrays = {"samples": samples.x, "energy": samples.energy, "y": samples.y}
+    beside = file.with_name(file.name + ".part")
+    with beside.open("wb") as out:
+        np.savez_compressed(out, **{k: v.numpy() for k, v in arrays.items() if v is not None})
+    os.replace(beside, file)
 
 
 # Where it comes from -----------------------------------------------------------------------------------------------
