@@ -23,8 +23,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
 RECIPE = (  # what a data set may recommend, and other options read
-    "activation", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary", "start", "reinit", "buffer_size", "lr",
-    "betas", "energy_l2", "ema_decay", "max_epochs", "base", "tilted",
+    "activation", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary", "start", "reinit",
+    "buffer_size", "lr", "betas", "energy_l2", "ema_decay", "max_epochs", "base", "tilted",
 )  # fmt: skip
 SUPPLIED = ("shape", "support", "n_classes", "joint", "seed", "params")  # keywords that the program fills in
 
@@ -350,7 +350,7 @@ def option_node(group: str, option: str) -> dict:
 
 
 def options(group: str) -> list[str]:
-    """Names of a group's options, the user's own (--config-dir) included; those with a leading _ are parts of others."""
+    """Names of a group's options, the user's own (--config-dir) included; those with a leading _ are parts."""
     files = [file for folder in [conf_dir(), *own_dirs()] for file in (folder / group).glob("*.yaml")]
     return sorted({file.stem for file in files if not file.stem.startswith("_")})
 

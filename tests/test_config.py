@@ -95,7 +95,9 @@ def test_an_option_is_the_keywords_of_its_class(group, option):
     node = config.option_node(group, option)
     node = node.get(option, node) if "_target_" not in node else node
     target = config.resolve(node.pop("_target_"), f"{group}.{option}")
-    takes = [p for p in inspect.signature(target).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    takes = [
+        p for p in inspect.signature(target).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
     names = [p.name for p in takes if p.name not in config.SUPPLIED]
     assert set(node) <= set(names)
     if target.__module__.startswith("ebm_cli."):
@@ -119,7 +121,8 @@ def test_build_fills_in_what_the_class_takes_and_nests():
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "torch.serialization.os.system", "torch.hub.load", "builtins.eval", "ebm_cli.run.subprocess.run"]
+    "target",
+    ["os.system", "torch.serialization.os.system", "torch.hub.load", "builtins.eval", "ebm_cli.run.subprocess.run"],
 )
 def test_build_refuses_foreign_targets_by_their_own_module(target):
     with pytest.raises(ConfigError, match="not a class of"):

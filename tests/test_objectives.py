@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from ebm_cli.chains import Chains, ReplayBuffer
 from ebm_cli import datasets
+from ebm_cli.chains import Chains, ReplayBuffer
+
 from ebm_cli.models import MLP, Energy, GaussianBase
 from ebm_cli.objectives import JEM, Classifier, ContrastiveDivergence, NoiseContrastive
 from ebm_cli.samplers import Langevin

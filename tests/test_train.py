@@ -133,7 +133,10 @@ def test_a_run_that_is_not_there_is_said(command):
     assert status == 1 and "run=outputs/runs/none: no run there" in err
 
 
-@pytest.mark.parametrize(("words", "warns"), [(["sampler.step_size=0.01"], True), ([], False), (["sampler.step_size=0.01", "sampler.noise_std=0.01"], False)])
+@pytest.mark.parametrize(
+    ("words", "warns"),
+    [(["sampler.step_size=0.01"], True), ([], False), (["sampler.step_size=0.01", "sampler.noise_std=0.01"], False)],
+)
 def test_steps_too_long_for_a_toys_narrowest_feature_are_warned_of(words, warns):
     import warnings
 

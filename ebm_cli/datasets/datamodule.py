@@ -84,8 +84,8 @@ class DataModule(pl.LightningDataModule):
     def load(self, part: str) -> tuple[Tensor, Tensor | None]:
         """All examples of ``part``, ``train`` (which validation is cut from) or ``test``, and their labels or None.
 
-        Examples are uint8 grey levels, or float32 in the value range already; instead of a tensor, anything will do that
-        has a length and that an index tensor picks a tensor of examples out of.
+        Examples are uint8 grey levels, or float32 in the value range already; instead of a tensor, anything will do
+        that has a length and that an index tensor picks a tensor of examples out of.
         """
         raise TypeError(f"{type(self).__name__} does not define load(part)")
 

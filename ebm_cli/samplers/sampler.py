@@ -240,7 +240,9 @@ class Sampler:
     def check_start(self, energy: Energy, x: Tensor, n: int, through: int) -> None:
         """Raises ValueError for starting points that do not fit the energy, or a ``through`` that cannot be."""
         if not isinstance(energy, Plain) and tuple(x.shape[1:]) != energy.shape:
-            raise ValueError(f"chains start at inputs of shape {tuple(x.shape[1:])}, and this energy takes {energy.shape}")
+            raise ValueError(
+                f"chains start at inputs of shape {tuple(x.shape[1:])}, and this energy takes {energy.shape}"
+            )
         if not x.is_floating_point():
             raise ValueError(f"chains start at floating-point inputs, got {x.dtype}")
         if not 0 <= through <= n:

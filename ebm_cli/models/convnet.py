@@ -1,0 +1,57 @@
+"""A small strided CNN energy: digits, MNIST, Fashion-MNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ebm_cli.models.energy import REAL, Support
+from ebm_cli.models.network import Network
+from ebm_cli.models.network import activation as make_activation
+
+
+class ConvNet(Network):
+    """Strided convolutions, then one hidden layer.
+
+    With ``channels=[16, 32, 64, 64]``, ``kernels=[5, 3, 3, 3]``, ``strides=[2, 2, 2, 2]``, ``paddings=[4, 1, 1, 1]`` and
+    ``hidden=64`` on 1x28x28 it is the network of the UvA deep energy models tutorial (P. Lippe).
+
+    Args:
+        channels: of each convolution's output.
+        kernels, strides, paddings: of each convolution.
+        hidden: width of the layer before the output.
+        activation: see ``MLP``.
+    """
+
+    def __init__(
+        self,
+        shape,
+        *,
+        channels: Sequence[int] = (16, 32, 64, 64),
+        kernels: Sequence[int] = (5, 3, 3, 3),
+        strides: Sequence[int] = (2, 2, 2, 2),
+        paddings: Sequence[int] = (4, 1, 1, 1),
+        hidden: int = 64,
+        activation: str = "silu",
+        support: Support = REAL,
+        n_classes: int | None = None,
+        joint: bool = False,
+    ):
+        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        if not len(channels) == len(kernels) == len(strides) == len(paddings):
+            raise ValueError("channels, kernels, strides and paddings must be lists of one length")
+        widths = [self.shape[0], *channels]
+        layers = []
+        for a, b, kernel, stride, padding in zip(widths, channels, kernels, strides, paddings, strict=False):
+            layers += [nn.Conv2d(a, b, kernel, stride, padding), make_activation(activation)]
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        with torch.no_grad():
+            features = self.convolutions(torch.zeros(1, *self.shape)).shape[1]
+        self.head = nn.Sequential(
+            nn.Linear(features, hidden), make_activation(activation), nn.Linear(hidden, self.n_outputs)
+        )
+
+    def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.head(self.convolutions(x))

@@ -1,0 +1,107 @@
+"""The residual networks of IGEBM (Du & Mordatch 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from ebm_cli.models.energy import REAL, Support
+from ebm_cli.models.network import Network
+from ebm_cli.models.network import activation as make_activation
+from ebm_cli.models.spectral import normalised
+
+
+class ResNet(Network):
+    """Residual energy: a stem, blocks that may halve the image, a sum over positions, one linear layer.
+
+    Convolutions have no bias of their own and are spectrally normalised; each block adds a bias to the input of both
+    convolutions and multiplies the output of the second by a gain, per class where the model is conditional.
+
+    Args:
+        width: channels of the stem, which block widths multiply.
+        blocks: one ``[multiple, halve]`` per block: channels as a multiple of ``width``, and whether to halve the image.
+        conditional: gains and biases per class; labels are then needed.
+        activation: see ``MLP``.
+        spectral_norm: normalise convolutions; the second of a block is only bounded.
+    """
+
+    def __init__(
+        self,
+        shape,
+        *,
+        width: int = 128,
+        blocks: Sequence = ((1, True), (1, False), (2, True), (2, False), (2, True), (2, False)),
+        conditional: bool = False,
+        activation: str = "leaky_relu",
+        spectral_norm: bool = True,
+        support: Support = REAL,
+        n_classes: int | None = None,
+        joint: bool = False,
+    ):
+        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        if conditional and (joint or not n_classes):
+            raise ValueError("conditional=true needs a data set with labels, and an objective that is not joint")
+        if conditional:
+            self.n_classes = n_classes
+        rows = n_classes if conditional else 1
+        options = {"rows": rows, "activation": activation, "spectral_norm": spectral_norm}
+        self.stem = convolution(self.shape[0], width, spectral_norm)
+        self.act = make_activation(activation)
+        channels, layers = width, []
+        for multiple, halve in blocks:
+            layers.append(Block(channels, round(multiple * width), halve=bool(halve), **options))
+            channels = round(multiple * width)
+        self.blocks = nn.ModuleList(layers)
+        self.head = nn.Linear(channels, self.n_outputs)
+        nn.init.xavier_uniform_(self.head.weight)
+
+    def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        row = torch.zeros(len(x), dtype=torch.long, device=x.device) if y is None else y
+        h = self.act(self.stem(x))
+        for block in self.blocks:
+            h = block(h, row)
+        return self.head(self.act(h).sum((2, 3)))
+
+
+class Block(nn.Module):
+    """``act(pool(conv2(act(conv1(x + b1)) + b2) * g + c + shortcut(x)))``, post-activation.
+
+    Args:
+        a, b: channels in and out.
+        halve: pool 2x2 after the sum.
+        rows: rows of gains and biases: classes, or 1.
+    """
+
+    def __init__(self, a: int, b: int, *, halve: bool, rows: int, activation: str, spectral_norm: bool):
+        super().__init__()
+        self.halve, self.act = halve, make_activation(activation)
+        self.conv1 = convolution(a, b, spectral_norm)
+        self.conv2 = convolution(b, b, spectral_norm, bounded=True)
+        self.shortcut = convolution(a, b, spectral_norm) if a != b else nn.Identity()
+        self.bias1 = nn.Embedding.from_pretrained(torch.zeros(rows, a), freeze=False)
+        self.bias2 = nn.Embedding.from_pretrained(torch.zeros(rows, b), freeze=False)
+        self.gain = nn.Embedding.from_pretrained(torch.ones(rows, b), freeze=False)
+        self.offset = nn.Parameter(torch.zeros(b))
+
+    def forward(self, x: Tensor, row: Tensor) -> Tensor:
+        h = self.act(self.conv1(x + spread(self.bias1(row))))
+        h = self.conv2(h + spread(self.bias2(row))) * spread(self.gain(row)) + self.offset[:, None, None]
+        h = h + self.shortcut(x)
+        return self.act(avg_pool2d(h, 2) if self.halve else h)
+
+
+def convolution(a: int, b: int, spectral_norm: bool, bounded: bool = False) -> nn.Conv2d:
+    """A 3x3 convolution without bias; under spectral norm drawn as IGEBM does, N(0, 1), or N(0, 1e-10) if bounded."""
+    layer = nn.Conv2d(a, b, 3, padding=1, bias=False)
+    if not spectral_norm:
+        return layer
+    nn.init.normal_(layer.weight, std=1e-10 if bounded else 1.0)
+    return normalised(layer, bounded)
+
+
+def spread(per_channel: Tensor) -> Tensor:
+    """``(B, C)`` over positions."""
+    return per_channel[:, :, None, None]

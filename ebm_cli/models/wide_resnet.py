@@ -1,0 +1,72 @@
+"""Wide residual network as JEM uses it (Zagoruyko & Komodakis 2016; Grathwohl et al. 2020)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ebm_cli.models.energy import REAL, Support
+from ebm_cli.models.network import Network
+
+NORMS = {
+    "none": lambda channels: nn.Identity(),
+    "batch": lambda channels: nn.BatchNorm2d(channels, momentum=0.9),
+    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "layer": lambda channels: nn.GroupNorm(1, channels),
+}
+
+
+class WideResNet(Network):
+    """Pre-activation residual network, three stages of ``16 k``, ``32 k`` and ``64 k`` channels, mean over positions.
+
+    Args:
+        depth: ``6 n + 4`` layers: n blocks per stage.
+        width: k, the factor of the channels.
+        norm: ``none`` (JEM), ``batch`` (JEM++), ``instance`` or ``layer``.
+        dropout: probability inside each block.
+    """
+
+    def __init__(
+        self,
+        shape,
+        *,
+        depth: int = 28,
+        width: int = 10,
+        norm: str = "none",
+        dropout: float = 0.0,
+        support: Support = REAL,
+        n_classes: int | None = None,
+        joint: bool = False,
+    ):
+        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        if (depth - 4) % 6 or depth < 10:
+            raise ValueError(f"depth must be 6 n + 4, such as 10, 16 or 28, got {depth}")
+        if norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+        n, channels = (depth - 4) // 6, 16
+        self.stem = nn.Conv2d(self.shape[0], channels, 3, padding=1)
+        blocks = []
+        for stage, stride in ((16, 1), (32, 2), (64, 2)):
+            for index in range(n):
+                blocks.append(WideBlock(channels, stage * width, stride if index == 0 else 1, norm, dropout))
+                channels = stage * width
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Sequential(NORMS[norm](channels), nn.LeakyReLU(0.2))
+        self.head = nn.Linear(channels, self.n_outputs)
+
+    def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.head(self.last(self.blocks(self.stem(x))).mean((2, 3)))
+
+
+class WideBlock(nn.Module):
+    """norm, act, conv, dropout, norm, act, conv with the stride; a 1x1 convolution in the shortcut where needed."""
+
+    def __init__(self, a: int, b: int, stride: int, norm: str, dropout: float):
+        super().__init__()
+        first = [NORMS[norm](a), nn.LeakyReLU(0.2), nn.Conv2d(a, b, 3, padding=1), nn.Dropout(dropout)]
+        second = [NORMS[norm](b), nn.LeakyReLU(0.2), nn.Conv2d(b, b, 3, stride, padding=1)]
+        self.residual = nn.Sequential(*first, *second)
+        changes = stride != 1 or a != b
+        self.shortcut = nn.Conv2d(a, b, 1, stride) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(x) + self.shortcut(x)
