@@ -1,5 +1,6 @@
 """Metrics with known answers: Frechet distances, AUROC with ties, calibration, quadrature, skips, and the schema."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from ebm_cli import evaluate
-from ebm_cli.config import ConfigError
+from ebm_cli.config import ConfigError, option_node
 from ebm_cli.datasets import Digits, RingOfGaussians, Rings, Toy
 from ebm_cli.metrics import OOD, Classifier, Density, FDClassifier, Metric, Skip, Value, judge, ood, report
 from ebm_cli.metrics.classifier import calibration_error
@@ -135,10 +136,10 @@ def test_sampling_seeds_are_averaged_and_long_chains_are_longer(digits, untraine
 
 def test_judge_is_trained_once_and_read_back_the_same(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("EBM_CACHE", str(tmp_path))
-    monkeypatch.setattr(judge, "train", lambda judge, x, y: judge.eval())
+    monkeypatch.setattr(judge, "train", lambda judge, x, y, steps: judge.eval())
     before = torch.get_rng_state()
     first = judge.judge_of(digits)
-    monkeypatch.setattr(judge, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(judge, "train", lambda *_, **__: pytest.fail("trained again"))
     second = judge.judge_of(digits)
     x = digits.split("test").x[:20]
     assert torch.equal(first.judge(x)[0], second.judge(x)[0]) and len(list(tmp_path.iterdir())) == 1
@@ -152,7 +153,7 @@ def test_judge_learns_bright_from_dark_at_every_size(size, monkeypatch):
     x = torch.rand(64, 1, size, size, generator=g) + y[:, None, None, None]
     net = judge.Judge((1, size, size), 2, float(x.mean()), float(x.std()))
     before = torch.get_rng_state()
-    judge.train(net, x, y, batch_size=4)
+    judge.train(net, x, y, steps=60, batch_size=16)
     features, probabilities = net.judge(x)
     assert features.shape == (64, 64) and (probabilities.argmax(1) == y).all()
     assert torch.equal(torch.get_rng_state(), before)
@@ -409,3 +410,50 @@ def test_a_missing_file_and_samples_without_a_data_set_are_one_clear_line(digits
 def test_samples_alone_are_a_subject_without_energy(digits, tmp_path):
     cfg = SimpleNamespace(samples="a.npz", seed=0)
     assert evaluate.samples_alone(cfg, digits, tmp_path).energy is None
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+
+def written(folder):
+    """The newest metrics.json below a folder of evaluations."""
+    return json.loads(max(folder.glob("**/metrics.json"), key=lambda file: file.stat().st_mtime).read_text())
+
+
+def test_ebm_eval_measures_a_run_twice_the_same_and_says_what_it_skips(command, tmp_path):
+    small = ["dataset=8gaussians", "objective=nce", "dataset.steps_per_epoch=2", "trainer.max_epochs=1"]
+    status, _, error = command("ebm-train", *small, "dataset.n_train=200", "sampler.n_steps=2", "model.hidden=[8]")
+    assert status == 0, error
+    evals = tmp_path / "outputs" / "evals"
+    results = []
+    for stamp in ("one", "two"):
+        status, out, error = command("ebm-eval", "metric=[density,ood]", "metric.density.max_side=200", stamp=stamp)
+        assert status == 0, error
+        results.append(written(evals))
+    assert results[0] == results[1] and "density/kl" in results[0]["metrics"]
+    assert list(results[0]["skipped"]) == ["ood"] and "metric=density" in results[0]["skipped"]["ood"]
+    assert "density/kl" in out and out.strip().splitlines()[-1].startswith("eval: ")
+    status, _, error = command("ebm-eval", "metric=[ood]")
+    assert status == 1 and error.strip().splitlines()[-1].startswith("ebm-eval: ood: ")
+    status, _, error = command("ebm-eval", "metric=[density]", "metric.density.widht=2")
+    assert status == 1 and "did you mean width?" in error
+    status, _, error = command("ebm-eval", "dataset=digits")
+    assert status == 1 and "the run's model (2,)" in error
+
+
+def test_ebm_eval_judges_samples_without_a_run(command, tmp_path, untrained):
+    np.savez(tmp_path / "mine.npz", samples=Digits(value_range=[-1, 1]).split("test").x.numpy())
+    status, out, error = command("ebm-eval", "samples=mine.npz", "dataset=digits")
+    assert status == 0, error
+    found = written(tmp_path / "outputs" / "evals" / "samples")
+    assert found["metrics"]["fd_classifier/q"]["value"] == pytest.approx(0, abs=1e-6) and found["run"] is None
+    assert found["metrics"]["fd_classifier"]["protocol"]["samples"].startswith("mine.npz")
+
+
+@pytest.mark.parametrize("name, kind", [("density", Density), ("fd_classifier", FDClassifier), ("ood", OOD)])
+def test_metric_options_are_the_defaults_of_their_class(name, kind):
+    node = option_node("metric", name)
+    assert node.pop("_target_") == f"ebm_cli.metrics.{kind.__name__}"
+    keywords = {key: p.default for key, p in inspect.signature(kind).parameters.items()}
+    assert list(node) == list(keywords)
+    assert {k: tuple(v) if isinstance(v, list) else v for k, v in node.items()} == keywords

@@ -8,6 +8,7 @@ from statistics import mean, stdev
 import torch
 from torch import Tensor
 
+from ebm_cli import pictures
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.metrics.judge import RECIPE, Judge, judge_of
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_images, need_labels
@@ -40,11 +41,12 @@ class FDClassifier(Metric):
         need_labels(subject.data)
         n = self.count(subject)
         ruler = Ruler(subject.data, n)
-        sets = [part.draw(n).x[:n] if subject.samples is None else part.samples.x[:n] for part in self.parts(subject)]
+        sets = [self.images(part, n) for part in self.parts(subject)]
+        pictures.grid(sets[0][:64], subject.data.value_range, subject.directory / "samples.png")
         protocol = ruler.protocol | {"n_steps": subject.n_steps if subject.samples is None else "given samples"}
         rows = [ruler.measure(x) | {"gaussian": ruler.gaussian(seed)} for seed, x in enumerate(sets)]
         values = {key: average([row[key] for row in rows], n, protocol) for key in rows[0]}
-        values["test"] = Value(ruler.test, None, n, protocol)
+        values["test"] = Value(ruler.test, None, n, ruler.protocol)
         values["q"] = quotient(values["fd"], ruler.test, values["gaussian"])
         if self.long_run and subject.samples is None:
             values["long_run"] = self.drifted(subject, ruler, n)
@@ -64,6 +66,10 @@ class FDClassifier(Metric):
         if subject.samples is not None:
             return [subject]
         return [replace(subject, seed=subject.seed + 1000 * repeat) for repeat in range(self.repeats)]
+
+    def images(self, subject: Subject, n: int) -> Tensor:
+        """``n`` given samples, or as many drawn ones."""
+        return (subject.draw(n) if subject.samples is None else subject.samples).x[:n]
 
     def drifted(self, subject: Subject, ruler: Ruler, n: int) -> Value | Skip:
         """Distance of chains ``long_run`` times longer than the default."""

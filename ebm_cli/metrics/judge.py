@@ -64,7 +64,7 @@ def judge_of(data) -> Judge:
     if file.is_file():
         judge.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
         return judge.eval()
-    train(judge, x, y)
+    train(judge, x, y, steps=500 + min(len(x), 60_000) // 40)
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f"{file.name}.{os.getpid()}")
     torch.save(judge.state_dict(), beside)
@@ -84,9 +84,8 @@ def fingerprint(x: Tensor, y: Tensor) -> str:
     return digest.hexdigest()[:16]
 
 
-def train(judge: Judge, x: Tensor, y: Tensor, batch_size: int = 128, lr: float = 3e-3) -> None:
+def train(judge: Judge, x: Tensor, y: Tensor, steps: int, batch_size: int = 128, lr: float = 3e-3) -> None:
     """Trains with Adam, a cosine rate, shifts by a pixel and pixel noise, from seed 0; leaves the global seed alone."""
-    steps = 500 + min(len(x), 60_000) // 40
     with torch.random.fork_rng():
         torch.manual_seed(0)
         judge.apply(lambda layer: layer.reset_parameters() if hasattr(layer, "reset_parameters") else None)
