@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from ebm_cli.config import ConfigError, EvalConfig, inherit, launch, stop
 
@@ -35,14 +36,12 @@ def default_run(words: list[str]) -> str | None:
 
 def evaluate(cfg) -> None:
     """Computes every metric that was asked for, writes each as soon as it is there, and prints the table."""
-    from pathlib import Path
-
     from hydra.core.hydra_config import HydraConfig
 
     from ebm_cli.metrics import report
 
     directory = Path(HydraConfig.get().runtime.output_dir)
-    subject, origin = open_subject(cfg, directory)
+    subject, origin = judged(cfg, directory)
     metrics = chosen(cfg, subject)
     values, skipped = {}, {}
     for name, metric in metrics.items():
@@ -56,34 +55,32 @@ def evaluate(cfg) -> None:
     print(f"eval: {directory}")
 
 
-def open_subject(cfg, directory):
+def judged(cfg, directory):
     """What is judged, and where it comes from as metrics.json and the protocols say it."""
     from ebm_cli import run as runs
-    from ebm_cli.config import build
 
-    data = build(cfg.dataset, "dataset", seed=cfg.seed)
     origin = {"run": cfg.run, "checkpoint_sha256": None, "samples": None}
     if cfg.run is None:
-        subject = samples_alone(cfg, data, directory)
+        subject = samples_alone(cfg, directory)
     else:
-        file = runs.checkpoint_of(runs.find_run(cfg.run), cfg.checkpoint)
-        subject = trained(cfg, data, directory, runs.read_checkpoint(file))
-        origin["checkpoint_sha256"] = runs.sha256(file)
+        subject = runs.open_subject(cfg, directory, num_samples=250)
+        origin["checkpoint_sha256"] = runs.sha256(runs.checkpoint_of(runs.find_run(cfg.run), cfg.checkpoint))
     if cfg.samples is not None:
-        subject.samples = read_samples(cfg.samples, data)
-        origin["samples"] = f"{cfg.samples} (sha256 {runs.sha256(cfg_path(cfg.samples))[:12]})"
+        subject.samples = read_samples(cfg.samples, subject.data)
+        origin["samples"] = f"{cfg.samples} (sha256 {runs.sha256(Path(cfg.samples).expanduser())[:12]})"
     return subject, origin
 
 
-def samples_alone(cfg, data, directory):
-    """A subject without a model."""
+def samples_alone(cfg, directory):
+    """A subject without a model: the data set, and nothing to sample from."""
+    from ebm_cli.config import build
     from ebm_cli.run import Subject
 
     return Subject(
         energy=None,
         base=None,
         sampler=None,
-        data=data,
+        data=build(cfg.dataset, "dataset", seed=cfg.seed),
         n_steps=0,
         horizon=None,
         seed=cfg.seed,
@@ -91,43 +88,6 @@ def samples_alone(cfg, data, directory):
         directory=directory,
         config=cfg,
     )
-
-
-def trained(cfg, data, directory, content: dict):
-    """The subject of a checkpoint; chain lengths are those of the training unless the command line says otherwise."""
-    from ebm_cli.config import build, plain
-    from ebm_cli.run import Subject, default_steps, energy_from
-
-    base, energy = energy_from(content)
-    if tuple(energy.shape) != tuple(data.shape):
-        raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, the run's model {tuple(energy.shape)}")
-    kept = content["hyper_parameters"]["config"]
-    n_steps, horizon = default_steps(kept)
-    asked = plain(cfg.sampler).get("n_steps")
-    if asked is not None and asked != kept["sampler"].get("n_steps"):
-        n_steps = asked
-    device = device_of(cfg)
-    return Subject(
-        energy=energy.to(device),
-        base=base.to(device),
-        sampler=build(cfg.sampler, "sampler"),
-        data=data,
-        n_steps=n_steps,
-        horizon=horizon,
-        seed=cfg.seed,
-        num_samples=250 if len(data.shape) > 1 else 2000,
-        directory=directory,
-        config=cfg,
-        device=device,
-    )
-
-
-def device_of(cfg):
-    """The device that trainer.accelerator means."""
-    import torch
-
-    wants_gpu = cfg.trainer.accelerator in ("auto", "gpu", "cuda")
-    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
 
 
 def chosen(cfg, subject) -> dict:
@@ -173,12 +133,6 @@ def log(cfg, values: dict) -> None:
 # Given samples -----------------------------------------------------------------------------------------------------
 
 
-def cfg_path(name: str):
-    from pathlib import Path
-
-    return Path(name).expanduser()
-
-
 def read_samples(name: str, data):
     """Samples of an .npz file (array ``samples``, or ``x``) or an .npy file, in the shape and range of the data.
 
@@ -195,7 +149,7 @@ def read_samples(name: str, data):
     from ebm_cli.run import Samples
 
     try:
-        content = np.load(cfg_path(name), allow_pickle=False)
+        content = np.load(Path(name).expanduser(), allow_pickle=False)
         array = content if isinstance(content, np.ndarray) else content["samples" if "samples" in content else "x"]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(f"samples={name}: not a readable .npz with an array `samples` ({error})") from error

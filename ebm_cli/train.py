@@ -60,8 +60,8 @@ def warn_of_long_steps(config: dict, data) -> None:
     bound = 0.25 * density.sd_min**2
     if step > bound:
         warnings.warn(
-            f"sampler.step_size={step:g} is above {bound:.3g}, a quarter of the squared width {density.sd_min:g} of the "
-            f"narrowest feature of {data.name}: chains will miss it",
+            f"sampler.step_size={step:g} is above {bound:.3g}, a quarter of the squared width {density.sd_min:g} of "
+            f"the narrowest feature of {data.name}: chains will miss it",
             stacklevel=2,
         )
 

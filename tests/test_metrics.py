@@ -4,7 +4,6 @@ import inspect
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -405,11 +404,6 @@ def test_a_missing_file_and_samples_without_a_data_set_are_one_clear_line(digits
         evaluate.default_run(["run=null", "dataset=digits"])
     assert evaluate.default_run(["samples=a.npz", "dataset=digits"]) is None
     assert evaluate.default_run(["metric=[ood]"]) == "latest"
-
-
-def test_samples_alone_are_a_subject_without_energy(digits, tmp_path):
-    cfg = SimpleNamespace(samples="a.npz", seed=0)
-    assert evaluate.samples_alone(cfg, digits, tmp_path).energy is None
 
 
 # The command -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from torch import nn
 
 from ebm_cli import datasets
 from ebm_cli.chains import Chains, ReplayBuffer
-
 from ebm_cli.models import MLP, Energy, GaussianBase
 from ebm_cli.objectives import JEM, Classifier, ContrastiveDivergence, NoiseContrastive
 from ebm_cli.samplers import Langevin

@@ -10,6 +10,7 @@ from ebm_cli.models.resnet import ResNet
 from ebm_cli.models.wide_resnet import WideResNet
 
 __all__ = [
-    "MLP", "REAL", "Base", "BernoulliBase", "ConvNet", "DataMixture", "Energy", "GaussianBase", "Measured", "Mixture", "Negated",
-    "Network", "Product", "Projected", "ResNet", "Support", "Tempered", "Tilted", "UniformBox", "WideResNet", "box",
+    "MLP", "REAL", "Base", "BernoulliBase", "ConvNet", "DataMixture", "Energy", "GaussianBase", "Measured", "Mixture",
+    "Negated", "Network", "Product", "Projected", "ResNet", "Support", "Tempered", "Tilted", "UniformBox",
+    "WideResNet", "box",
 ]  # fmt: skip

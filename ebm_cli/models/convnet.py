@@ -15,8 +15,8 @@ from ebm_cli.models.network import activation as make_activation
 class ConvNet(Network):
     """Strided convolutions, then one hidden layer.
 
-    With ``channels=[16, 32, 64, 64]``, ``kernels=[5, 3, 3, 3]``, ``strides=[2, 2, 2, 2]``, ``paddings=[4, 1, 1, 1]`` and
-    ``hidden=64`` on 1x28x28 it is the network of the UvA deep energy models tutorial (P. Lippe).
+    With ``channels=[16, 32, 64, 64]``, ``kernels=[5, 3, 3, 3]``, ``strides=[2, 2, 2, 2]``, ``paddings=[4, 1, 1, 1]``
+    and ``hidden=64`` on 1x28x28 it is the network of the UvA deep energy models tutorial (P. Lippe).
 
     Args:
         channels: of each convolution's output.

@@ -22,7 +22,7 @@ class ResNet(Network):
 
     Args:
         width: channels of the stem, which block widths multiply.
-        blocks: one ``[multiple, halve]`` per block: channels as a multiple of ``width``, and whether to halve the image.
+        blocks: ``[multiple, halve]`` per block: channels as a multiple of ``width``, and whether to halve the image.
         conditional: gains and biases per class; labels are then needed.
         activation: see ``MLP``.
         spectral_norm: normalise convolutions; the second of a block is only bounded.
