@@ -92,9 +92,13 @@ def samples_alone(cfg, directory):
 
 def chosen(cfg, subject) -> dict:
     """The metrics asked for by name, or those that suit the subject."""
-    from ebm_cli.config import build, option_node
+    from ebm_cli.config import build, option_node, options
 
     nodes = dict(cfg.metric or {}) or {name: option_node("metric", name) for name in suitable(subject)}
+    if not nodes:
+        raise ConfigError(
+            f"metric: none suits {subject.data.name} by itself; choose from {', '.join(options('metric'))}"
+        )
     return {name: build(node, f"metric.{name}") for name, node in nodes.items()}
 
 
