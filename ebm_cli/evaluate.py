@@ -13,10 +13,18 @@ GROUPS = ["dataset", "sampler"]  # what may be chosen anew for a trained run
 def main() -> None:
     """Entry point of the `ebm-eval` command."""
     try:
+        need_choice(sys.argv[1:])
         inherit(GROUPS, default=default_run(sys.argv[1:]))
     except ConfigError as error:
         stop("ebm-eval", error)
     launch("ebm-eval", "eval", evaluate, EvalConfig)
+
+
+def need_choice(words: list[str]) -> None:
+    """Raises ConfigError for a key of a metric that the command line does not choose: only chosen metrics have keys."""
+    named = dict.fromkeys(word.split(".")[1] for word in words if word.startswith("metric.") and word.count(".") > 1)
+    if named and not any(word.startswith("metric=") for word in words):
+        raise ConfigError(f"metric.{next(iter(named))}: choose the metric too: metric=[{','.join(named)}]")
 
 
 def default_run(words: list[str]) -> str | None:

@@ -404,6 +404,8 @@ def test_a_missing_file_and_samples_without_a_data_set_are_one_clear_line(digits
         evaluate.default_run(["run=null", "dataset=digits"])
     assert evaluate.default_run(["samples=a.npz", "dataset=digits"]) is None
     assert evaluate.default_run(["metric=[ood]"]) == "latest"
+    with pytest.raises(ConfigError, match=r"metric=\[ood\]"):
+        evaluate.need_choice(["metric.ood.datasets=[mnist]"])
 
 
 # The command -------------------------------------------------------------------------------------------------------
