@@ -23,8 +23,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
 RECIPE = (  # what a data set may recommend, and other options read
-    "activation", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary", "start", "reinit",
-    "buffer_size", "lr", "betas", "energy_l2", "ema_decay", "max_epochs", "base", "tilted",
+    "hidden", "activation", "fourier", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary",
+    "start", "reinit", "buffer_size", "lr", "betas", "energy_l2", "ema_decay", "max_epochs", "base", "tilted",
 )  # fmt: skip
 SUPPLIED = ("shape", "support", "n_classes", "joint", "seed", "params")  # keywords that the program fills in
 

@@ -23,6 +23,7 @@ def main() -> None:
 
 def train(cfg) -> float | None:
     """Trains what the config says in the current run directory, going on from its last checkpoint if it has one."""
+    import logging
     from pathlib import Path
 
     import pytorch_lightning as pl
@@ -32,6 +33,7 @@ def train(cfg) -> float | None:
     from ebm_cli.config import build, plain
     from ebm_cli.module import EnergyModule, facts_of
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips and device lists
     directory = Path(HydraConfig.get().runtime.output_dir)
     config = plain(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
