@@ -141,7 +141,7 @@ def test_steps_too_long_for_a_toys_narrowest_feature_are_warned_of(words, warns)
     import warnings
 
     from ebm_cli import config
-    from ebm_cli.train import warn_of_long_steps
+    from ebm_cli.fitting import warn_of_long_steps
 
     node = config.option_node("dataset", "rings")
     data = config.build(node, "dataset")

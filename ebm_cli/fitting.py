@@ -1,0 +1,164 @@
+"""What ebm-train does around Lightning: lay out the run, fit, advise after a divergence, report at the end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+
+from ebm_cli import callbacks, history, pictures
+from ebm_cli import run as runs
+from ebm_cli.config import build, plain
+from ebm_cli.module import Budget, EnergyModule
+from ebm_cli.samplers import DivergenceError
+
+N_PICTURE = 64  # images on samples.png
+N_POINTS = 500  # points on it for toys, and inputs behind each histogram of energies.png
+
+
+def make_trainer(cfg, directory: Path) -> pl.Trainer:
+    """The Lightning trainer with this run's callbacks and loggers."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips and device lists
+    options = plain(cfg.trainer)
+    options.pop("_target_")
+    budget = options.pop("max_time")
+    hooks = [
+        callbacks.Checkpoints(directory / "checkpoints"),
+        callbacks.DivergenceGuard(cfg.guard.growth, cfg.guard.window, cfg.guard.nats),
+        callbacks.Throughput(),
+        callbacks.SampleGrid(directory / "samples", cfg.pictures.every_n_epochs, cfg.pictures.number),
+    ]
+    if budget:
+        hooks.append(Budget(budget))
+    if cfg.ema_decay is not None:
+        hooks.append(pl.callbacks.EMAWeightAveraging(decay=cfg.ema_decay, use_buffers=False))
+    loggers = [build(node, f"logger.{name}") for name, node in cfg.logger.items()]
+    return pl.Trainer(
+        **options, callbacks=hooks, logger=loggers, default_root_dir=directory, use_distributed_sampler=False
+    )
+
+
+def warn_of_long_steps(config: dict, data) -> None:
+    """Warns where tied Langevin noise takes steps that the narrowest feature of a toy cannot bear."""
+    density, sampler = getattr(data, "density", None), config["sampler"]
+    step = sampler.get("step_size")
+    if density is None or sampler.get("noise_std") is not None or not isinstance(step, float | int):
+        return
+    bound = 0.25 * density.sd_min**2
+    if step > bound:
+        warnings.warn(
+            f"sampler.step_size={step:g} is above {bound:.3g}, a quarter of the squared width {density.sd_min:g} of "
+            f"the narrowest feature of {data.name}: chains will miss it",
+            stacklevel=2,
+        )
+
+
+def prepare(directory: Path, cfg) -> None:
+    """Lays out the run directory, and keeps the resolved config in it."""
+    for folder in ("checkpoints", "samples"):
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+    kept, text = directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True)
+    if kept.is_file() and kept.read_text() != text:  # another phase of the run: both configs stay
+        kept.rename(directory / f"config.{len(list(directory.glob('config.*.yaml'))) + 1}.yaml")
+    runs.write_text(kept, text)
+    runs.point_latest(directory)
+
+
+def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> None:
+    """Runs the training loop from the last checkpoint, if there is one.
+
+    Raises:
+        DivergenceError: naming the metric, its bound, the last good checkpoint and what to try next.
+    """
+    last = directory / "checkpoints" / "last.ckpt"
+    try:
+        trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except DivergenceError as error:
+        raise DivergenceError(f"{error}. {advice(module.config, last)}") from error
+    finally:
+        if "wandb" in sys.modules:  # or the next job of a sweep would log into this one's run
+            sys.modules["wandb"].finish()
+
+
+def advice(config: dict, last: Path) -> str:
+    """What to do after a divergence: the checkpoint to go on from, and gentler settings, as words to paste."""
+    tries = [f"optimizer.lr={config['optimizer']['lr'] / 3:.1g}"]
+    if config["trainer"]["gradient_clip_val"] is None:
+        tries.append("trainer.gradient_clip_val=1")
+    if "energy_l2" in config["objective"]:
+        tries.append(f"objective.energy_l2={max(0.01, 10 * config['objective']['energy_l2']):.3g}")
+    step = config["sampler"].get("step_size")
+    if isinstance(step, float | int):
+        tries.append(f"sampler.step_size={step / 2:.3g}")
+    if last.is_file():
+        return f"Go on from the last good checkpoint: ebm-train run={last.parents[1]} {' '.join(tries)}"
+    return f"No checkpoint was written yet. Start again with: {' '.join(tries)}"
+
+
+# The end of a run --------------------------------------------------------------------------------------------------
+
+
+def report(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> None:
+    """Final pictures and numbers of a run, and the commands that come next."""
+    rows = history.read_rows(directory / "metrics.csv")
+    if rows:
+        pictures.curves(rows, directory / "curves.png")
+    subject = subject_of(directory, module, data)
+    drawn = subject.draw()
+    x = drawn.x[:N_PICTURE] if len(data.shape) > 1 else drawn.x
+    pictures.draw(x, data, directory / "samples.png", subject.energy)
+    pictures.energies(energy_groups(subject, drawn), directory / "energies.png")
+    runs.write_json(directory / "metrics.json", final_metrics(directory, module, trainer, rows))
+    print(f"\nrun: {directory}\nnext: ebm-sample run={directory}\n      ebm-eval run={directory}")
+
+
+def subject_of(directory: Path, module: EnergyModule, data) -> runs.Subject:
+    """The trained model, with its averaged weights, as ebm-sample and ebm-eval see it."""
+    base, energy = runs.energy_from(runs.read_checkpoint(runs.checkpoint_of(directory)))
+    n_steps, horizon = runs.default_steps(module.config)
+    return runs.Subject(
+        energy=energy,
+        base=base,
+        sampler=build(module.config["sampler"], "sampler"),
+        data=data,
+        n_steps=n_steps,
+        horizon=horizon,
+        seed=module.config["seed"],
+        num_samples=N_POINTS if len(data.shape) == 1 else 4 * N_PICTURE,
+        directory=directory,
+        config=module.config,
+    )
+
+
+def energy_groups(subject: runs.Subject, drawn: runs.Samples) -> dict:
+    """Energies of training and test data, of samples and of noise."""
+    data, energy = subject.data, subject.energy
+    generator = torch.Generator().manual_seed(subject.seed)
+    groups = {
+        "train": data.split("train", N_POINTS).x,
+        "test": data.split("test", N_POINTS).x,
+        "samples": drawn.x,
+        "noise": subject.base.sample(N_POINTS, generator),
+    }
+    with torch.no_grad():
+        return {name: energy(x) for name, x in groups.items()}
+
+
+def final_metrics(directory: Path, module: EnergyModule, trainer: pl.Trainer, rows: list[dict]) -> dict:
+    """metrics.json of a run: where it comes from, and the last value of everything logged."""
+    last = {k: v for row in rows for k, v in row.items() if k not in ("step", "epoch")}
+    protocol = {"update": trainer.global_step, "what": "mean over the last logged updates"}
+    return {
+        "run": str(directory),
+        "checkpoint_sha256": runs.sha256(directory / "checkpoints" / "last.ckpt"),
+        "commit": runs.commit(),
+        "versions": runs.versions(),
+        "seed": module.config["seed"],
+        "metrics": {k: {"value": v, "stderr": None, "n": None, "protocol": protocol} for k, v in last.items()},
+        "skipped": {},
+    }
