@@ -338,10 +338,10 @@ def option_node(group: str, option: str) -> dict:
     Raises:
         ConfigError: listing the options that there are.
     """
-    folder = conf_dir() / group
-    if not (folder / f"{option}.yaml").is_file():
+    file = next((f / group / f"{option}.yaml" for f in config_dirs() if (f / group / f"{option}.yaml").is_file()), None)
+    if file is None:
         raise ConfigError(f"{group}={option}: no such option; choose one of: {', '.join(options(group))}")
-    values = yaml.safe_load((folder / f"{option}.yaml").read_text()) or {}
+    values = yaml.safe_load(file.read_text()) or {}
     merged = {}
     for parent in values.pop("defaults", []):
         if isinstance(parent, str) and parent != "_self_":
@@ -351,16 +351,17 @@ def option_node(group: str, option: str) -> dict:
 
 def options(group: str) -> list[str]:
     """Names of a group's options, the user's own (--config-dir) included; those with a leading _ are parts."""
-    files = [file for folder in [conf_dir(), *own_dirs()] for file in (folder / group).glob("*.yaml")]
+    files = [file for folder in config_dirs() for file in (folder / group).glob("*.yaml")]
     return sorted({file.stem for file in files if not file.stem.startswith("_")})
 
 
-def own_dirs() -> list[Path]:
-    """The folders that --config-dir (-cd) names on the command line."""
+def config_dirs() -> list[Path]:
+    """Folders of options: those that --config-dir (-cd) names on the command line, then the package's own."""
     words = sys.argv[1:]
     pairs = zip(words, [*words[1:], ""], strict=True)
     given = [after for word, after in pairs if word in ("--config-dir", "-cd")]
-    return [Path(w) for w in given + [w.split("=", 1)[1] for w in words if w.startswith("--config-dir=")]]
+    given += [word.split("=", 1)[1] for word in words if word.startswith("--config-dir=")]
+    return [*map(Path, given), conf_dir()]
 
 
 def conf_dir() -> Path:
