@@ -28,10 +28,19 @@ def save(figure, file: Path) -> Path:
 
 
 def draw(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
-    """Inputs of a data set as the picture that suits them: points for vectors, a grid for images."""
+    """Inputs of a data set as the picture that suits them: points for vectors, a grid for images and volumes."""
     if len(data.shape) == 1:
         return scatter(x, data, file, energy, title)
-    return grid(x, data.value_range, file)
+    return grid(as_images(x), data.value_range or (float(x.min()), float(x.max()) + 1e-12), file)
+
+
+def as_images(x: Tensor) -> Tensor:
+    """``(N, C, H, W)`` of inputs of any rank: a channel is added to ``(N, H, W)``, volumes show their middle slice."""
+    if x.ndim == 3:
+        return x[:, None]
+    while x.ndim > 4:
+        x = x[:, :, x.shape[2] // 2]
+    return x
 
 
 def grid(x: Tensor, value_range, file: Path, columns: int | None = None) -> Path:
@@ -67,15 +76,16 @@ def film(frames: list[Tensor], data, file: Path, milliseconds: int = 80) -> Path
 
 
 def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
-    """Points ``(N, 2)`` over the model's density (left) and over the true one (right) where they are known."""
+    """Points over the model's density (left) and the true one (right), where they are known; ``(N, d)``, d above 2:
+    the first two entries, without densities."""
     box = getattr(getattr(data, "density", None), "box", None) or float(x.abs().max()) * 1.1
     figure, axes = new_figure(9, 4.6, columns=2)
     panels = [("samples and model density", energy), ("true density", lambda p: -data.density.log_prob(p))]
     for axis, (name, function) in zip(axes[0], panels, strict=True):
-        if function is not None and (name != "true density" or hasattr(data, "density")):
+        if function is not None and x.shape[1] == 2 and (name != "true density" or hasattr(data, "density")):
             axis.imshow(density_image(function, box), extent=[-box, box, -box, box], origin="lower", cmap="magma")
         axis.set(title=title or name, xlim=(-box, box), ylim=(-box, box), aspect="equal")
-    axes[0][0].scatter(*x[:2000].T.tolist(), s=2, c="white", alpha=0.5, linewidths=0)
+    axes[0][0].scatter(*x[:2000, :2].T.tolist(), s=2, c="white", alpha=0.5, linewidths=0)
     return save(figure, file)
 
 
