@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import SMALL
+from conftest import CONF, ROOT, SMALL
 
 from ebm_cli.run import load_energy
 
@@ -152,3 +152,25 @@ def test_steps_too_long_for_a_toys_narrowest_feature_are_warned_of(words, warns)
         warnings.simplefilter("always")
         warn_of_long_steps({"sampler": values}, data)
     assert bool(caught) == warns
+
+
+def test_resnet_trains_on_files_in_cifars_own_format(command, tmp_path):
+    import subprocess
+    import sys
+
+    script = [sys.executable, str(ROOT / "scripts" / "make_small_datasets.py"), str(tmp_path / "data")]
+    subprocess.run([*script, "--only", "cifar10"], check=True, capture_output=True)
+    words = [w for w in SMALL if not w.startswith(("model.", "dataset."))]
+    words += ["model=resnet", "dataset=cifar10", f"dataset.root={tmp_path / 'data'}", "model.width=8"]
+    words += ["dataset.steps_per_epoch=2", "dataset.batch_size=4", "trainer.max_epochs=1"]
+    for conditional in ("false", "true"):
+        status, _, err = command("ebm-train", *words, f"model.conditional={conditional}", stamp=conditional)
+        assert status == 0, err
+    status, _, err = command("ebm-train", *words, "dataset.root=nowhere")
+    assert status == 1 and "cifar-10-batches-py" in err
+
+
+def test_presets_compose_and_name_their_run(command):
+    for file in (CONF / "experiment").glob("*.yaml"):
+        status, out, err = command("ebm-train", f"experiment={file.stem}", "--cfg", "job")
+        assert status == 0 and f"name: {file.stem}" in out, err
