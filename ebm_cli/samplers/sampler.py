@@ -63,6 +63,7 @@ class Chain:
         stats: per-step means over chains, device tensors ``(n_steps,)`` by name.
         log_w: log-weights ``(B,)`` of weighted samplers (AIS, SMC), else None.
         x_live: ``x`` with the graph through the last ``through`` steps, else None.
+        y: labels ``(B,)`` that the chains were driven under, where the caller knows them.
     """
 
     x: Tensor
@@ -70,6 +71,7 @@ class Chain:
     stats: dict[str, Tensor] = field(default_factory=dict)
     log_w: Tensor | None = None
     x_live: Tensor | None = None
+    y: Tensor | None = None
 
 
 def value_at(schedule: Schedule, i: int, n: int):
