@@ -39,7 +39,8 @@ class DivergenceGuard(pl.Callback):
     """Stops a run whose loss leaves the finite numbers, or whose energy gap explodes.
 
     Both bounds on the gap are free of the energies' scale, which a large sampler step shrinks: one compares it with its
-    own running median, the other with the temperature that the chains sample at, in which energies are measured.
+    own running median, the other, where the noise is tied to the step and energies are nats of the chains' law, with
+    temperature x dimension.
 
     Args:
         growth: how many times the running median of ``|gap|`` counts as an explosion.

@@ -138,10 +138,10 @@ class EnergyModule(pl.LightningModule):
             self.log("energy/gap", row["energy/gap"], prog_bar=True, logger=False)
 
     def temperature(self) -> float:
-        """Temperature that the chains sample at, 0 if the sampler has no single one."""
-        known = getattr(self.chains.sampler, "effective_temperature", None)
-        value = known() if known else 0.0
-        return float(value) if isinstance(value, (int, float)) else 0.0
+        """Temperature in which the energies of this run are measured: that of tied noise, else 0 for none."""
+        tied = getattr(self.chains.sampler, "noise_std", 0.0) is None
+        value = self.chains.sampler.temperature
+        return float(value) if tied and isinstance(value, (int, float)) else 0.0
 
     def learning_rate(self) -> float:
         return self.optimizers().param_groups[0]["lr"]
