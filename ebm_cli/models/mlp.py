@@ -32,7 +32,7 @@ class MLP(Network):
         hidden: Sequence[int] = (256, 256),
         activation: str = "silu",
         fourier: int = 0,
-        fourier_period: float = 9.0,
+        fourier_period: float = 14.0,
         spectral_norm: bool = False,
         support: Support = REAL,
         n_classes: int | None = None,
