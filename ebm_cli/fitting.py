@@ -27,6 +27,7 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
     options = plain(cfg.trainer)
     options.pop("_target_")
     budget = options.pop("max_time")
+    options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stderr.isatty()  # not into log files
     hooks = [
         callbacks.Checkpoints(directory / "checkpoints"),
         callbacks.DivergenceGuard(cfg.guard.growth, cfg.guard.window, cfg.guard.nats),

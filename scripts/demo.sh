@@ -11,6 +11,6 @@ run=$(readlink -f outputs/runs/latest)
 
 echo
 echo "Pictures:"
-ls -1 "$run"/*.png outputs/samples/*/"$EBM_RUN_STAMP"/*.{png,gif} outputs/evals/*/"$EBM_RUN_STAMP"/*.png 2>/dev/null
+find "$run" outputs/samples/*/"$EBM_RUN_STAMP" outputs/evals/*/"$EBM_RUN_STAMP" -maxdepth 1 \( -name '*.png' -o -name '*.gif' \) | sort
 echo "Numbers:"
-ls -1 outputs/evals/*/"$EBM_RUN_STAMP"/metrics.json
+find outputs/evals/*/"$EBM_RUN_STAMP" -name metrics.json -o -name report.md | sort
