@@ -11,7 +11,11 @@ from ebm_cli.config import build, option_node
 from ebm_cli.models import MLP, ConvNet, ResNet, WideResNet
 from ebm_cli.models.network import marginal
 
-SMALL = {"resnet": {"width": 8}, "wide_resnet": {"depth": 10, "width": 1}, "mlp": {"hidden": [16], "activation": "silu", "fourier": 2}}
+SMALL = {
+    "resnet": {"width": 8},
+    "wide_resnet": {"depth": 10, "width": 1},
+    "mlp": {"hidden": [16], "activation": "silu", "fourier": 2},
+}
 NETWORKS = [f.stem for f in (CONF / "model").glob("*.yaml") if f.stem in ("mlp", "convnet", "resnet", "wide_resnet")]
 
 
