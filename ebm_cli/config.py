@@ -24,7 +24,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
 RECIPE = (  # what a data set may recommend, and other options read
     "hidden", "activation", "fourier", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary",
-    "start", "reinit", "buffer_size", "lr", "betas", "energy_l2", "ema_decay", "max_epochs", "base", "tilted",
+    "start", "reinit", "buffer_size", "lr", "betas", "energy_l2", "ema_decay", "threads", "max_epochs", "base",
+    "tilted",
 )  # fmt: skip
 SUPPLIED = ("shape", "support", "n_classes", "joint", "seed", "params")  # keywords that the program fills in
 
@@ -79,6 +80,7 @@ class TrainConfig:
     tilted: bool = MISSING
     ema_decay: float | None = None
     compile: bool = MISSING
+    threads: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
     guard: Guard = field(default_factory=Guard)
     pictures: Pictures = field(default_factory=Pictures)

@@ -23,6 +23,8 @@ N_POINTS = 500  # points on it for toys, and inputs behind each histogram of ene
 
 def make_trainer(cfg, directory: Path) -> pl.Trainer:
     """The Lightning trainer with this run's callbacks and loggers."""
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its tips and device lists
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's use of torch, not ours
     options = plain(cfg.trainer)

@@ -171,6 +171,8 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
     """
     if cfg.run is None:
         raise ConfigError("run=: name a run directory, or train one first")
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
     content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
     base, energy = energy_from(content)
