@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -153,14 +153,16 @@ def test_importing_the_commands_needs_no_torch():
 def test_help_teaches_in_a_second_and_a_half():
     times = []
     for _ in range(3):
-        since = time.monotonic()
-        shown = subprocess.run([sys.executable, "-c", "from ebm_cli.train import main; main()", "--help"],
-                               capture_output=True, text=True)  # fmt: skip
-        times.append(time.monotonic() - since)
+        before = os.times()
+        shown = subprocess.run(
+            [sys.executable, "-c", "from ebm_cli.train import main; main()", "--help"], capture_output=True, text=True
+        )
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
     for group in ("model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "logger"):
         assert f"{group}:" in shown.stdout
     assert "ebm-train model=mlp dataset=8gaussians" in shown.stdout
-    assert min(times) < 1.5 * 2  # a busy machine takes twice as long
+    assert min(times) < 1.5 * 2  # seconds of processor time; a core shared with others takes up to twice as long
 
 
 def test_cfg_job_prints_the_config_and_trains_nothing(command, tmp_path):
