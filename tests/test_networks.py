@@ -50,8 +50,13 @@ def test_joint_networks_marginalise_their_classes(name):
     assert torch.allclose(energy.given(y=y)(x), classes[torch.arange(4), y])
 
 
+DIGITS = {"channels": [16, 32, 32], "kernels": [3, 3, 3], "strides": [1, 2, 2], "paddings": [1, 1, 1], "hidden": 32}
+
+
 def test_parameter_counts_are_those_of_the_sources():
     assert count(ConvNet((1, 28, 28))) == 76_993  # UvA tutorial: 77 k
+    by_hand = (9 + 1) * 16 + (9 * 16 + 1) * 32 + (9 * 32 + 1) * 32 + (32 * 2 * 2 + 1) * 32 + 33
+    assert count(ConvNet((1, 8, 8), **DIGITS)) == by_hand  # 18 k
     assert count(WideResNet((3, 32, 32), n_classes=10, joint=True)) == 36_471_338  # JEM, WRN-28-10 without norm
     large = [[1, True], [1, False], [1, False], [2, True], [2, False], [2, False], [4, True], [4, False], [4, False]]
     assert round(count(ResNet((3, 32, 32), blocks=large)) / 1e6, 1) == 18.6  # IGEBM ResNet32Large
@@ -87,7 +92,7 @@ def test_resnet_agrees_with_straight_line_code(small_resnet):
         out = conv2d(inner + shift2, block.conv2.weight, padding=1) * gain + block.offset[:, None, None]
         out = out + (h if h.shape[1] == out.shape[1] else conv2d(h, block.shortcut.weight, padding=1))
         h = act(avg_pool2d(out, 2) if halve else out)
-    expected = (act(h).sum((2, 3)) @ net.head.weight.T + net.head.bias)[:, 0]
+    expected = (h.relu().sum((2, 3)) @ net.head.weight.T + net.head.bias)[:, 0]
     assert torch.allclose(net.given(y=y)(x), expected, rtol=1e-10)
     ours, theirs = (torch.autograd.grad(e.sum(), x, retain_graph=True)[0] for e in (net.given(y=y)(x), expected))
     assert torch.allclose(ours, theirs, atol=1e-10 * float(theirs.abs().max()))
@@ -117,6 +122,37 @@ def test_labels_condition_the_energy(small_resnet):
     energies = small_resnet.given(y=torch.arange(4))(x)
     assert len(energies.detach().unique()) == 4
     assert torch.allclose(small_resnet.class_energies(x[:1])[0], energies)
+    assert torch.allclose(small_resnet(x[:1])[0], -torch.logsumexp(-energies, 0))  # without a label: all of them
+
+
+def test_actnorm_starts_from_the_first_training_batch_alone():
+    torch.manual_seed(0)
+    net = WideResNet((3, 8, 8), depth=10, width=1, norm="act")
+    norm, x = net.last[0], 3 + 2 * torch.randn(64, 64, 5, 5)
+    assert torch.equal(norm.eval()(x), x)  # chains of the first update come before it
+    out = norm.train()(x)
+    assert torch.allclose(out.mean((0, 2, 3)), torch.zeros(64), atol=1e-4)
+    assert torch.allclose(out.std((0, 2, 3), correction=0), torch.ones(64), atol=1e-4)
+    assert torch.allclose(norm(x + 1), out + norm.scale[:, None, None], atol=1e-5)
+    other = WideResNet((3, 8, 8), depth=10, width=1, norm="act")
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other.last[0].train()(x + 1), norm(x + 1))
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "instance", "layer", "act"])
+def test_every_norm_gives_energies_of_one_input_each(norm):
+    torch.manual_seed(0)
+    net, x = WideResNet((3, 8, 8), depth=10, width=1, norm=norm).double(), torch.rand(6, 3, 8, 8).double()
+    assert net(x).isfinite().all()
+    net.eval()
+    assert torch.allclose(torch.cat([net(x[:2]), net(x[2:])]), net(x), rtol=1e-9)
+
+
+def test_the_smallest_image_of_a_convnet_leaves_one_pixel():
+    layers = {"kernels": [5, 3, 4], "strides": [2, 2, 3], "paddings": [1, 0, 1], "channels": [2, 2, 2]}
+    assert ConvNet((1, 11, 11), **layers).head[0].in_features == 2  # 11 -> 5 -> 2 -> 1
+    with pytest.raises(ValueError, match="at least 11x11"):
+        ConvNet((1, 10, 10), **layers)
 
 
 def test_fourier_features_are_what_they_say():
@@ -132,6 +168,11 @@ def test_fourier_features_are_what_they_say():
         (lambda: WideResNet((3, 32, 32), depth=11), "6 n"),
         (lambda: WideResNet((3, 32, 32), norm="nope"), "norm must be one of"),
         (lambda: ResNet((3, 32, 32), conditional=True), "labels"),
+        (lambda: ResNet((3, 32, 32), blocks=[[1, True], [2]]), r"blocks must be .* got \[2\]"),
+        (lambda: ResNet((3, 4, 4), width=2), "at least 8x8"),
+        (lambda: ConvNet((2,)), "takes images .*shape \\(2,\\)"),
+        (lambda: WideResNet((2,)), "takes images"),
+        (lambda: ConvNet((1, 8, 8), strides=[2]), "lists of one length"),
         (lambda: MLP((2,), activation="nope"), "activation 'nope'"),
         (lambda: MLP((2,), joint=True), "class labels"),
     ],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm_cli.models.energy import REAL, Support
-from ebm_cli.models.network import Network
+from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.network import activation as make_activation
 
 
@@ -18,11 +18,17 @@ class ConvNet(Network):
     With ``channels=[16, 32, 64, 64]``, ``kernels=[5, 3, 3, 3]``, ``strides=[2, 2, 2, 2]``, ``paddings=[4, 1, 1, 1]``
     and ``hidden=64`` on 1x28x28 it is the network of the UvA deep energy models tutorial (P. Lippe).
 
+    For 8x8 digits on a processor ``channels=[16, 32, 32]``, ``kernels=[3, 3, 3]``, ``strides=[1, 2, 2]``,
+    ``paddings=[1, 1, 1]`` and ``hidden=32`` are enough.
+
     Args:
         channels: of each convolution's output.
         kernels, strides, paddings: of each convolution.
         hidden: width of the layer before the output.
         activation: see ``MLP``.
+
+    Raises:
+        ValueError: for lists of different lengths, and for inputs that are no images or too small for the strides.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class ConvNet(Network):
         super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
         if not len(channels) == len(kernels) == len(strides) == len(paddings):
             raise ValueError("channels, kernels, strides and paddings must be lists of one length")
+        check_image(self.shape, "ConvNet", smallest_side(kernels, strides, paddings))
         widths = [self.shape[0], *channels]
         layers = []
         for a, b, kernel, stride, padding in zip(widths, channels, kernels, strides, paddings, strict=False):
@@ -55,3 +62,11 @@ class ConvNet(Network):
 
     def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.head(self.convolutions(x))
+
+
+def smallest_side(kernels: Sequence[int], strides: Sequence[int], paddings: Sequence[int]) -> int:
+    """Side of the smallest image that leaves one pixel after all convolutions."""
+    side = 1
+    for kernel, stride, padding in reversed(list(zip(kernels, strides, paddings, strict=True))):
+        side = max(1, (side - 1) * stride + kernel - 2 * padding)
+    return side

@@ -68,10 +68,18 @@ class Network(Energy):
         return self.outputs(repeated, labels).view(len(x), self.n_classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.n_classes and y is None:
+            return marginal(self.class_energies(x))
         if self.joint:
-            energies = self.outputs(x)
-            return marginal(energies) if y is None else energies.gather(1, y[:, None])[:, 0]
-        return self.outputs(x, y)[:, 0] if self.n_classes else self.outputs(x)[:, 0]
+            return self.outputs(x).gather(1, y[:, None])[:, 0]
+        return self.outputs(x, y)[:, 0]
+
+
+def check_image(shape: tuple[int, ...], network: str, side: int = 1) -> None:
+    """Raises ValueError unless ``shape`` is that of an image ``(C, H, W)`` whose sides are at least ``side``."""
+    if len(shape) != 3 or min(shape[1:]) < side:
+        wanted = f"images (C, H, W) of at least {side}x{side} pixels"
+        raise ValueError(f"{network} takes {wanted}, and these data are of shape {tuple(shape)}; try model=mlp")
 
 
 def marginal(class_energies: Tensor) -> Tensor:

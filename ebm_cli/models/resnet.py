@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from ebm_cli.models.energy import REAL, Support
-from ebm_cli.models.network import Network
+from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.network import activation as make_activation
 from ebm_cli.models.spectral import normalised
 
@@ -24,8 +24,12 @@ class ResNet(Network):
         width: channels of the stem, which block widths multiply.
         blocks: ``[multiple, halve]`` per block: channels as a multiple of ``width``, and whether to halve the image.
         conditional: gains and biases per class; labels are then needed.
-        activation: see ``MLP``.
+        activation: see ``MLP``. With leaky_relu the sum over positions is of relu, as in the source.
         spectral_norm: normalise convolutions; the second of a block is only bounded.
+
+    Raises:
+        ValueError: for blocks that are no such pairs, ``conditional`` without labels, inputs that are no images or too
+            small to be halved so often.
     """
 
     def __init__(
@@ -42,6 +46,8 @@ class ResNet(Network):
         joint: bool = False,
     ):
         super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        check_blocks(blocks)
+        check_image(self.shape, "ResNet", 2 ** sum(bool(halve) for _, halve in blocks))
         if conditional and (joint or not n_classes):
             raise ValueError("conditional=true needs a data set with labels, and an objective that is not joint")
         if conditional:
@@ -55,6 +61,7 @@ class ResNet(Network):
             layers.append(Block(channels, round(multiple * width), halve=bool(halve), **options))
             channels = round(multiple * width)
         self.blocks = nn.ModuleList(layers)
+        self.last_act = make_activation("relu" if activation == "leaky_relu" else activation)
         self.head = nn.Linear(channels, self.n_outputs)
         nn.init.xavier_uniform_(self.head.weight)
 
@@ -63,7 +70,7 @@ class ResNet(Network):
         h = self.act(self.stem(x))
         for block in self.blocks:
             h = block(h, row)
-        return self.head(self.act(h).sum((2, 3)))
+        return self.head(self.last_act(h).sum((2, 3)))
 
 
 class Block(nn.Module):
@@ -91,6 +98,14 @@ class Block(nn.Module):
         h = self.conv2(h + spread(self.bias2(row))) * spread(self.gain(row)) + self.offset[:, None, None]
         h = h + self.shortcut(x)
         return self.act(avg_pool2d(h, 2) if self.halve else h)
+
+
+def check_blocks(blocks) -> None:
+    """Raises ValueError naming the first block that is no ``[multiple, halve]``."""
+    for block in blocks:
+        pair = isinstance(block, Sequence) and len(block) == 2
+        if not (pair and isinstance(block[0], (int, float)) and block[0] > 0 and block[1] in (True, False)):
+            raise ValueError(f"blocks must be a list of [multiple of width, true or false], got {block!r} in it")
 
 
 def convolution(a: int, b: int, spectral_norm: bool, bounded: bool = False) -> nn.Conv2d:

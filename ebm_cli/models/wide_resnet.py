@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ebm_cli.models.energy import REAL, Support
-from ebm_cli.models.network import Network
+from ebm_cli.models.network import Network, check_image
+
+
+class ActNorm(nn.Module):
+    """Scale and shift per channel; the first training batch sets them to give mean 0 and deviation 1.
+
+    From then on they are ordinary parameters (Kingma & Dhariwal 2018). All processes start from their common moments.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.register_buffer("started", torch.tensor(False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and not self.started:
+            self.start(x.detach())
+        return (x + self.shift[:, None, None]) * self.scale[:, None, None]
+
+    @torch.no_grad()
+    def start(self, x: Tensor) -> None:
+        moments = torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))])
+        if dist.is_initialized():
+            dist.all_reduce(moments)
+            moments = moments / dist.get_world_size()
+        mean, square = moments
+        self.shift.copy_(-mean)
+        self.scale.copy_(1 / ((square - mean.square()).clamp_min(0).sqrt() + 1e-6))
+        self.started.fill_(True)
+
 
 NORMS = {
     "none": lambda channels: nn.Identity(),
     "batch": lambda channels: nn.BatchNorm2d(channels, momentum=0.9),
     "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
     "layer": lambda channels: nn.GroupNorm(1, channels),
+    "act": ActNorm,
 }
 
 
@@ -21,8 +54,11 @@ class WideResNet(Network):
     Args:
         depth: ``6 n + 4`` layers: n blocks per stage.
         width: k, the factor of the channels.
-        norm: ``none`` (JEM), ``batch`` (JEM++), ``instance`` or ``layer``.
+        norm: ``none`` (JEM), ``batch`` (JEM++), ``instance``, ``layer`` or ``act``.
         dropout: probability inside each block.
+
+    Raises:
+        ValueError: for another depth or norm, and for inputs that are no images.
     """
 
     def __init__(
@@ -38,6 +74,7 @@ class WideResNet(Network):
         joint: bool = False,
     ):
         super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        check_image(self.shape, "WideResNet")
         if (depth - 4) % 6 or depth < 10:
             raise ValueError(f"depth must be 6 n + 4, such as 10, 16 or 28, got {depth}")
         if norm not in NORMS:
