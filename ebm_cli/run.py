@@ -200,12 +200,21 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
     )
 
 
-def generate(subject: Subject, n: int, n_steps: int, *, energy: Energy | None = None, y: Tensor | None = None):
-    """Samples from fresh noise, in blocks whose randomness depends on (seed, block) alone.
+def generate(
+    subject: Subject,
+    n: int,
+    n_steps: int,
+    *,
+    energy: Energy | None = None,
+    y: Tensor | None = None,
+    start: Tensor | None = None,
+):
+    """Samples in blocks whose randomness depends on (seed, block) alone.
 
     Args:
-        energy: instead of the subject's own (a composition).
+        energy: instead of the subject's own: a composition, where it binds anything per row, bound to n rows.
         y: labels ``(n,)`` to condition on; a class-conditional energy without them gets balanced ones.
+        start: where chains start, ``(n, *shape)``; None is fresh noise.
     """
     from ebm_cli.chains import needs_labels
 
@@ -217,8 +226,9 @@ def generate(subject: Subject, n: int, n_steps: int, *, energy: Energy | None = 
         rows = slice(start, min(start + BLOCK, n))
         generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, block))
         labels = None if y is None else y[rows].to(subject.device)
-        conditional = energy if labels is None else energy.given(y=labels)
-        x = subject.base.sample(BLOCK, generator)[: rows.stop - rows.start]
+        conditional = energy.rows(rows) if labels is None else energy.rows(rows).given(y=labels)
+        fresh = subject.base.sample(BLOCK, generator)[: rows.stop - rows.start]
+        x = fresh if start is None else start[rows].to(subject.device)
         chain = subject.sampler.sample(conditional, x, n_steps=n_steps, generator=generator)
         with torch.no_grad():
             parts.append((chain.x.cpu(), conditional(chain.x).cpu()))

@@ -23,6 +23,12 @@ class Composition(Energy):
         self.parts = nn.ModuleList(parts)
         self.n_classes = next((p.n_classes for p in parts if p.n_classes), None)
 
+    @property
+    def joint(self) -> bool:
+        """Whether labels are marginalised where none are given, as in every part that knows labels."""
+        labelled = [p for p in self.parts if p.n_classes]
+        return bool(labelled) and all(getattr(p, "joint", False) for p in labelled)
+
     def like(self, parts: Sequence[Energy], index=slice(None)) -> Energy:
         """The same composition of other parts; ``index`` picks rows of whatever is bound per row."""
         raise TypeError(f"{type(self).__name__} does not define like(parts, index)")
@@ -108,10 +114,6 @@ class Tilted(Composition):
     @property
     def base(self) -> Base:
         return self.parts[1]
-
-    @property
-    def joint(self) -> bool:
-        return getattr(self.network, "joint", False)
 
     def class_energies(self, x: Tensor) -> Tensor:
         """``E(x, y)`` of the tilted model, ``(B, K)``: the base shifts all classes alike."""
