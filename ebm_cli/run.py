@@ -208,7 +208,7 @@ def generate(
     energy: Energy | None = None,
     y: Tensor | None = None,
     start: Tensor | None = None,
-):
+) -> Samples:
     """Samples in blocks whose randomness depends on (seed, block) alone.
 
     Args:
@@ -222,8 +222,8 @@ def generate(
     if y is None and needs_labels(energy):
         y = torch.arange(n) % energy.n_classes
     parts = []
-    for block, start in enumerate(range(0, n, BLOCK)):
-        rows = slice(start, min(start + BLOCK, n))
+    for block in range(-(-n // BLOCK)):
+        rows = slice(block * BLOCK, min((block + 1) * BLOCK, n))
         generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, block))
         labels = None if y is None else y[rows].to(subject.device)
         conditional = energy.rows(rows) if labels is None else energy.rows(rows).given(y=labels)
