@@ -158,6 +158,32 @@ def test_judge_learns_bright_from_dark_at_every_size(size, monkeypatch):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_judge_is_the_same_on_any_number_of_threads(digits):
+    def weights(threads):
+        torch.set_num_threads(threads)
+        net = judge.Judge(digits.shape, digits.n_classes)
+        judge.train(net, *digits.split("train"), steps=3)
+        assert torch.get_num_threads() == threads
+        return net.state_dict()
+
+    before = torch.get_num_threads()
+    try:
+        one, two = weights(1), weights(2)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_protocol_names_the_weights_that_made_the_features(digits, untrained, tmp_path):
+    values = FDClassifier()(subject(digits, tmp_path, samples=Samples(digits.split("test", 50).x)))
+    net = judge.Judge(digits.shape, digits.n_classes)
+    first = judge.weights_hash(net)
+    assert len(values["fd_classifier"].protocol["weights_sha256"]) == len(first) == 16
+    with torch.no_grad():
+        net.head.bias[0] += 1e-6
+    assert judge.weights_hash(net) != first
+
+
 # ood ---------------------------------------------------------------------------------------------------------------
 
 

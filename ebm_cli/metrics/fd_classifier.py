@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebm_cli import pictures
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
-from ebm_cli.metrics.judge import RECIPE, Judge, judge_of
+from ebm_cli.metrics.judge import RECIPE, Judge, judge_of, weights_hash
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_images, need_labels
 from ebm_cli.run import Subject
 from ebm_cli.samplers import DivergenceError
@@ -26,7 +26,7 @@ class FDClassifier(Metric):
     of their share, ``entropy`` is that of the predicted classes in nats.
 
     Args:
-        n: images in each set; null takes the size of the test split, or fewer if fewer samples are given.
+        n: images in each set, at most as many as the test split and the given samples have; null takes that many.
         repeats: sampling seeds to average over; their spread gives the standard error.
         long_run: also measure chains that many times longer than the default; null skips this.
     """
@@ -100,6 +100,7 @@ class Ruler:
         accuracy = (self.judge.judge(test)[1].argmax(1) == data.split("test", n).y).double().mean()
         self.protocol = {
             "features": f"classifier of this data set ({RECIPE})",
+            "weights_sha256": weights_hash(self.judge),
             "classifier_test_accuracy": round(float(accuracy), 4),
             "reference": f"train split ({len(self.train)})",
             "gaussian": "full covariance of training pixels",
