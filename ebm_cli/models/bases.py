@@ -58,6 +58,10 @@ class GaussianBase(Base):
         log_norm = self.std.log().sum() + 0.5 * self.std.numel() * math.log(2 * math.pi)
         return 0.5 * z.square().sum(1) + log_norm
 
+    def value_and_grad(self, x):
+        with torch.no_grad():
+            return self(x), (x - self.mean) / self.std.square()
+
     def sample(self, n, generator=None):
         return self.mean + self.std * _randn(n, self.shape, self.std, generator)
 

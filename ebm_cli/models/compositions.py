@@ -122,6 +122,10 @@ class Tilted(Composition):
     def forward(self, x: Tensor) -> Tensor:
         return self.parts[0](x) + self.parts[1](x)
 
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        (value, grad), (more, slope) = (part.value_and_grad(x) for part in self.parts)
+        return value + more, grad + slope
+
     def like(self, parts, index=slice(None)):
         return Tilted(*parts)
 

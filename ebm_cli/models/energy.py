@@ -81,8 +81,16 @@ class Energy(nn.Module):
         """The energy of the rows ``index`` alone: re-indexes whatever is bound per row (here: nothing)."""
         return self
 
-    def parameters_frozen(self) -> bool:
-        return not any(p.requires_grad for p in self.parameters())
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies ``(B,)`` and their gradient ``(B, *shape)`` at ``x``, detached: one forward, one backward.
+
+        Energies whose gradient is cheaper written out override this; chains spend nearly all their time here.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            values = self(x)
+            (grad,) = torch.autograd.grad(values, x, torch.ones_like(values))
+        return values.detach(), grad
 
 
 class Given(Energy):
@@ -142,9 +150,10 @@ def energy_and_grad(energy: Energy, x: Tensor, *, chunk_size: int | None = None,
             index = slice(start, start + chunk_size)
             parts.append(energy_and_grad(energy.rows(index), x[index], create_graph=create_graph))
         return tuple(torch.cat(p) for p in zip(*parts, strict=True))
+    if not create_graph:
+        return energy.value_and_grad(x)
     with torch.enable_grad():
-        if not (create_graph and x.requires_grad):
-            x = x.detach().requires_grad_()
+        x = x if x.requires_grad else x.detach().requires_grad_()
         values = energy(x)
-        (grad,) = torch.autograd.grad(values.sum(), x, create_graph=create_graph)
-    return (values, grad) if create_graph else (values.detach(), grad)
+        (grad,) = torch.autograd.grad(values.sum(), x, create_graph=True)
+    return values, grad

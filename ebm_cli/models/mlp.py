@@ -13,6 +13,19 @@ from ebm_cli.models.energy import REAL, Support
 from ebm_cli.models.network import Network
 from ebm_cli.models.network import activation as make_activation
 
+aten = torch.ops.aten
+
+# d E / d z from d E / d act(z), the pre-activation z and the layer: the operators that autograd itself uses
+BACKWARD = {
+    nn.SiLU: lambda d, z, act: aten.silu_backward(d, z),
+    nn.ReLU: lambda d, z, act: aten.threshold_backward(d, z, 0),
+    nn.LeakyReLU: lambda d, z, act: aten.leaky_relu_backward(d, z, act.negative_slope, False),
+    nn.ELU: lambda d, z, act: aten.elu_backward(d, act.alpha, 1, 1, False, z),
+    nn.GELU: lambda d, z, act: aten.gelu_backward(d, z),
+    nn.Softplus: lambda d, z, act: aten.softplus_backward(d, z, act.beta, act.threshold),
+    nn.Tanh: lambda d, z, act: aten.tanh_backward(d, z.tanh()),
+}
+
 
 class MLP(Network):
     """Fully connected energy of the flattened input.
@@ -39,7 +52,9 @@ class MLP(Network):
         joint: bool = False,
     ):
         super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
-        self.fourier, self.fourier_period = fourier, fourier_period
+        self.fourier = fourier
+        frequencies = 2 * math.pi / fourier_period * torch.arange(1, fourier + 1)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         widths = [math.prod(self.shape) * (1 + 2 * fourier), *hidden]
         layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
         if spectral_norm:
@@ -55,6 +70,42 @@ class MLP(Network):
         """The flattened input ``(B, d)``, with its Fourier features appended: ``(B, d (1 + 2 fourier))``."""
         if not self.fourier:
             return x
-        k = torch.arange(1, self.fourier + 1, device=x.device, dtype=x.dtype)
-        angles = (x[:, :, None] * (2 * math.pi / self.fourier_period * k)).flatten(1)
+        angles = (x[:, :, None] * self.frequencies).flatten(1)
         return torch.cat([x, angles.sin(), angles.cos()], 1)
+
+    # The gradient written out: the numbers of autograd, without its cost per operation -----------------------------
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies and their gradient, layer by layer; a subclass with outputs of its own gets autograd's."""
+        own = type(self).outputs is not MLP.outputs or type(self).forward is not Network.forward
+        if own or torch.is_autocast_enabled(x.device.type):
+            return super().value_and_grad(x)
+        with torch.no_grad():
+            inputs = self.features(x.flatten(1))
+            outputs, kept = self.forward_kept(inputs)
+            energy = -torch.logsumexp(-outputs, 1) if self.joint else outputs[:, 0]
+            slope = torch.softmax(-outputs, 1) if self.joint else torch.ones_like(outputs)
+            return energy, self.pulled_back(slope, kept, inputs).view_as(x)
+
+    def forward_kept(self, h: Tensor) -> tuple[Tensor, list]:
+        """Outputs, and what the way back needs of each hidden layer: its weight, pre-activation and activation."""
+        kept = []
+        for layer, act in zip(self.layers[:-1:2], self.layers[1::2], strict=True):
+            weight = layer.weight  # read once: a spectral norm computes it
+            z = torch.addmm(layer.bias, h, weight.T)
+            kept.append((weight, z, act))
+            h = act(z)
+        return self.layers[-1](h), kept
+
+    def pulled_back(self, slope: Tensor, kept: list, inputs: Tensor) -> Tensor:
+        """The gradient with respect to ``x`` ``(B, d)`` from that with respect to the outputs."""
+        slope = slope @ self.layers[-1].weight
+        for weight, z, act in reversed(kept):
+            slope = BACKWARD[type(act)](slope, z, act) @ weight
+        if not self.fourier:
+            return slope
+        n = math.prod(self.shape)
+        direct, along_sin, along_cos = slope.split([n, n * self.fourier, n * self.fourier], 1)
+        sin, cos = inputs[:, n:].chunk(2, 1)
+        along = (along_sin * cos - along_cos * sin).view(-1, n, self.fourier)
+        return direct + along @ self.frequencies

@@ -91,8 +91,8 @@ class Langevin(Sampler):
         return State(x), Info(energy=value, grad_norm=row_norm(grad))
 
     def add_noise(self, x: Tensor, i: int, n: int, generator) -> Tensor:
-        noise = torch.empty_like(x).normal_(generator=generator)
-        return x + noise.mul_(per_row(self.noise_at(i, n), x))
+        noise, std = torch.empty_like(x).normal_(generator=generator), self.noise_at(i, n)
+        return x + noise.mul_(per_row(std, x)) if isinstance(std, Tensor) else torch.add(x, noise, alpha=std)
 
     def log_kernel(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
         """``log q(b | a)`` of the first step, clip included, ``(B,)``.
