@@ -1,16 +1,24 @@
 """Energies: networks, closed forms, normalised bases and compositions of them."""
 
+from ebm_cli.models.affine_resnet import AffineResNet
 from ebm_cli.models.bases import Base, BernoulliBase, DataMixture, GaussianBase, UniformBox
 from ebm_cli.models.compositions import Measured, Mixture, Negated, Product, Projected, Tempered, Tilted
 from ebm_cli.models.convnet import ConvNet
+from ebm_cli.models.convnet3d import ConvNet3d
 from ebm_cli.models.energy import REAL, Energy, Support, box
 from ebm_cli.models.mlp import MLP
+from ebm_cli.models.mnist_net import MnistNet
+from ebm_cli.models.multi_scale import MultiScale
 from ebm_cli.models.network import Network
+from ebm_cli.models.nonlocal_net import NonlocalNet
+from ebm_cli.models.pooling import ConvPool
+from ebm_cli.models.recovery_resnet import RecoveryResNet
 from ebm_cli.models.resnet import ResNet
 from ebm_cli.models.wide_resnet import WideResNet
 
 __all__ = [
-    "MLP", "REAL", "Base", "BernoulliBase", "ConvNet", "DataMixture", "Energy", "GaussianBase", "Measured", "Mixture",
-    "Negated", "Network", "Product", "Projected", "ResNet", "Support", "Tempered", "Tilted", "UniformBox",
+    "AffineResNet", "Base", "BernoulliBase", "ConvNet", "ConvNet3d", "ConvPool", "DataMixture", "Energy",
+    "GaussianBase", "MLP", "Measured", "Mixture", "MnistNet", "MultiScale", "Negated", "Network", "NonlocalNet",
+    "Product", "Projected", "REAL", "RecoveryResNet", "ResNet", "Support", "Tempered", "Tilted", "UniformBox",
     "WideResNet", "box",
 ]  # fmt: skip

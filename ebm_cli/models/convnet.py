@@ -18,13 +18,17 @@ class ConvNet(Network):
     With ``channels=[16, 32, 64, 64]``, ``kernels=[5, 3, 3, 3]``, ``strides=[2, 2, 2, 2]``, ``paddings=[4, 1, 1, 1]``
     and ``hidden=64`` on 1x28x28 it is the network of the UvA deep energy models tutorial (P. Lippe).
 
+    With ``channels=[64, 128, 256, 512]``, ``kernels=[3, 4, 4, 4]``, ``strides=[1, 2, 2, 2]``, ``paddings`` of 1 and
+    ``hidden=null`` on 3x32x32 it is that of short-run MCMC (Nijkamp et al. 2019): their last 4x4 convolution without
+    padding is a linear layer.
+
     For 8x8 digits on a processor ``channels=[16, 32, 32]``, ``kernels=[3, 3, 3]``, ``strides=[1, 2, 2]``,
     ``paddings=[1, 1, 1]`` and ``hidden=32`` are enough.
 
     Args:
         channels: of each convolution's output.
         kernels, strides, paddings: of each convolution.
-        hidden: width of the layer before the output.
+        hidden: width of the layer before the output; null for none.
         activation: see ``MLP``.
 
     Raises:
@@ -39,7 +43,7 @@ class ConvNet(Network):
         kernels: Sequence[int] = (5, 3, 3, 3),
         strides: Sequence[int] = (2, 2, 2, 2),
         paddings: Sequence[int] = (4, 1, 1, 1),
-        hidden: int = 64,
+        hidden: int | None = 64,
         activation: str = "silu",
         support: Support = REAL,
         n_classes: int | None = None,
@@ -56,9 +60,8 @@ class ConvNet(Network):
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         with torch.no_grad():
             features = self.convolutions(torch.zeros(1, *self.shape)).shape[1]
-        self.head = nn.Sequential(
-            nn.Linear(features, hidden), make_activation(activation), nn.Linear(hidden, self.n_outputs)
-        )
+        layers = [nn.Linear(features, hidden), make_activation(activation)] if hidden else []
+        self.head = nn.Sequential(*layers, nn.Linear(hidden or features, self.n_outputs))
 
     def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.head(self.convolutions(x))

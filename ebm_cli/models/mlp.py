@@ -89,13 +89,14 @@ class MLP(Network):
 
     def forward_kept(self, h: Tensor) -> tuple[Tensor, list]:
         """Outputs, and what the way back needs of each hidden layer: its weight, pre-activation and activation."""
+        *hidden, last = self.layers
         kept = []
-        for layer, act in zip(self.layers[:-1:2], self.layers[1::2], strict=True):
+        for layer, act in zip(hidden[::2], hidden[1::2], strict=True):
             weight = layer.weight  # read once: a spectral norm computes it
             z = torch.addmm(layer.bias, h, weight.T)
             kept.append((weight, z, act))
             h = act(z)
-        return self.layers[-1](h), kept
+        return last(h), kept
 
     def pulled_back(self, slope: Tensor, kept: list, inputs: Tensor) -> Tensor:
         """The gradient with respect to ``x`` ``(B, d)`` from that with respect to the outputs."""

@@ -11,6 +11,7 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "leaky_relu_05": lambda: nn.LeakyReLU(0.05),
     "elu": nn.ELU,
     "gelu": nn.GELU,
     "softplus": nn.Softplus,
@@ -48,6 +49,17 @@ class Network(Energy):
         self.joint = joint
         self.n_classes = n_classes if joint else None
         self.n_outputs = n_classes if joint else 1
+
+    def condition(self, conditional: bool, n_classes: int | None) -> None:
+        """Declares that labels enter through the input side of the network: ``E(x, y)`` needs ``y``.
+
+        Raises:
+            ValueError: without labels, or where a joint model knows them through its outputs already.
+        """
+        if conditional and (self.joint or not n_classes):
+            raise ValueError("conditional=true needs a data set with labels, and an objective that is not joint")
+        if conditional:
+            self.n_classes = n_classes
 
     def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Raw outputs ``(B, n_outputs)``: energies, per class where the model is joint."""

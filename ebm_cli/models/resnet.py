@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from ebm_cli.models.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.network import activation as make_activation
+from ebm_cli.models.pooling import ConvPool
 from ebm_cli.models.spectral import normalised
 
 
@@ -26,6 +26,9 @@ class ResNet(Network):
         conditional: gains and biases per class; labels are then needed.
         activation: see ``MLP``. With leaky_relu the sum over positions is of relu, as in the source.
         spectral_norm: normalise convolutions; the second of a block is only bounded.
+        dropout: probability between the convolutions of a block.
+        samples_in_train_mode: training's chains see dropout too, as the source's large networks do; they then belong to
+            no one energy, and the power iterations of the spectral norm go on along them.
 
     Raises:
         ValueError: for blocks that are no such pairs, ``conditional`` without labels, inputs that are no images or too
@@ -41,6 +44,8 @@ class ResNet(Network):
         conditional: bool = False,
         activation: str = "leaky_relu",
         spectral_norm: bool = True,
+        dropout: float = 0.0,
+        samples_in_train_mode: bool = False,
         support: Support = REAL,
         n_classes: int | None = None,
         joint: bool = False,
@@ -48,12 +53,10 @@ class ResNet(Network):
         super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
         check_blocks(blocks)
         check_image(self.shape, "ResNet", 2 ** sum(bool(halve) for _, halve in blocks))
-        if conditional and (joint or not n_classes):
-            raise ValueError("conditional=true needs a data set with labels, and an objective that is not joint")
-        if conditional:
-            self.n_classes = n_classes
+        self.condition(conditional, n_classes)
+        self.samples_in_train_mode = samples_in_train_mode
         rows = n_classes if conditional else 1
-        options = {"rows": rows, "activation": activation, "spectral_norm": spectral_norm}
+        options = {"rows": rows, "activation": activation, "spectral_norm": spectral_norm, "dropout": dropout}
         self.stem = convolution(self.shape[0], width, spectral_norm)
         self.act = make_activation(activation)
         channels, layers = width, []
@@ -74,30 +77,33 @@ class ResNet(Network):
 
 
 class Block(nn.Module):
-    """``act(pool(conv2(act(conv1(x + b1)) + b2) * g + c + shortcut(x)))``, post-activation.
+    """``act(pool(conv2(act(drop(conv1(x + b1))) + b2) * g + c + shortcut(x)))``, post-activation.
+
+    The pooling is written inside the sum, next to the convolutions: gains and biases commute with it.
 
     Args:
         a, b: channels in and out.
-        halve: pool 2x2 after the sum.
+        halve: pool 2x2.
         rows: rows of gains and biases: classes, or 1.
     """
 
-    def __init__(self, a: int, b: int, *, halve: bool, rows: int, activation: str, spectral_norm: bool):
+    def __init__(self, a: int, b: int, *, halve: bool, rows: int, activation: str, spectral_norm: bool, dropout: float):
         super().__init__()
-        self.halve, self.act = halve, make_activation(activation)
+        self.act, self.drop = make_activation(activation), nn.Dropout(dropout)
         self.conv1 = convolution(a, b, spectral_norm)
-        self.conv2 = convolution(b, b, spectral_norm, bounded=True)
-        self.shortcut = convolution(a, b, spectral_norm) if a != b else nn.Identity()
+        conv2 = convolution(b, b, spectral_norm, bounded=True)
+        self.conv2 = ConvPool(conv2) if halve else conv2
+        shortcut = convolution(a, b, spectral_norm) if a != b else nn.Identity()
+        self.shortcut = ConvPool(shortcut) if halve else shortcut
         self.bias1 = nn.Embedding.from_pretrained(torch.zeros(rows, a), freeze=False)
         self.bias2 = nn.Embedding.from_pretrained(torch.zeros(rows, b), freeze=False)
         self.gain = nn.Embedding.from_pretrained(torch.ones(rows, b), freeze=False)
         self.offset = nn.Parameter(torch.zeros(b))
 
     def forward(self, x: Tensor, row: Tensor) -> Tensor:
-        h = self.act(self.conv1(x + spread(self.bias1(row))))
+        h = self.act(self.drop(self.conv1(x + spread(self.bias1(row)))))
         h = self.conv2(h + spread(self.bias2(row))) * spread(self.gain(row)) + self.offset[:, None, None]
-        h = h + self.shortcut(x)
-        return self.act(avg_pool2d(h, 2) if self.halve else h)
+        return self.act(h + self.shortcut(x))
 
 
 def check_blocks(blocks) -> None:
@@ -108,9 +114,9 @@ def check_blocks(blocks) -> None:
             raise ValueError(f"blocks must be a list of [multiple of width, true or false], got {block!r} in it")
 
 
-def convolution(a: int, b: int, spectral_norm: bool, bounded: bool = False) -> nn.Conv2d:
-    """A 3x3 convolution without bias; under spectral norm drawn as IGEBM does, N(0, 1), or N(0, 1e-10) if bounded."""
-    layer = nn.Conv2d(a, b, 3, padding=1, bias=False)
+def convolution(a: int, b: int, spectral_norm: bool, bounded: bool = False, bias: bool = False) -> nn.Conv2d:
+    """A 3x3 convolution; under spectral norm drawn as IGEBM does, N(0, 1), or N(0, 1e-10) if bounded."""
+    layer = nn.Conv2d(a, b, 3, padding=1, bias=bias)
     if not spectral_norm:
         return layer
     nn.init.normal_(layer.weight, std=1e-10 if bounded else 1.0)

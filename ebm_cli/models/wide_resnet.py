@@ -56,6 +56,8 @@ class WideResNet(Network):
         width: k, the factor of the channels.
         norm: ``none`` (JEM), ``batch`` (JEM++), ``instance``, ``layer`` or ``act``.
         dropout: probability inside each block.
+        samples_in_train_mode: training's chains see batch statistics and dropout too, as JEM++ does; they then belong
+            to no one energy.
 
     Raises:
         ValueError: for another depth or norm, and for inputs that are no images.
@@ -69,6 +71,7 @@ class WideResNet(Network):
         width: int = 10,
         norm: str = "none",
         dropout: float = 0.0,
+        samples_in_train_mode: bool = False,
         support: Support = REAL,
         n_classes: int | None = None,
         joint: bool = False,
@@ -79,6 +82,7 @@ class WideResNet(Network):
             raise ValueError(f"depth must be 6 n + 4, such as 10, 16 or 28, got {depth}")
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+        self.samples_in_train_mode = samples_in_train_mode
         n, channels = (depth - 4) // 6, 16
         self.stem = nn.Conv2d(self.shape[0], channels, 3, padding=1)
         blocks = []
