@@ -104,7 +104,25 @@ class EvalConfig(TrainConfig):
     samples: str | None = None
 
 
-SCHEMAS = {"train_schema": TrainConfig, "sample_schema": SampleConfig, "eval_schema": EvalConfig}
+@dataclass
+class TableConfig:
+    """Keys of `ebm-table`."""
+
+    table: Any = MISSING
+    seeds: list[int] = MISSING
+    rows: list[str] | None = None
+    run_missing: bool = MISSING
+    format: str = MISSING
+    results: str = MISSING
+    into: str | None = None
+
+
+SCHEMAS = {
+    "train_schema": TrainConfig,
+    "sample_schema": SampleConfig,
+    "eval_schema": EvalConfig,
+    "table_schema": TableConfig,
+}
 
 
 # Building objects --------------------------------------------------------------------------------------------------
@@ -261,7 +279,7 @@ def one_line(error) -> str:
 
 # Checking a composed config ----------------------------------------------------------------------------------------
 
-NODES = ("model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "base", "task")
+NODES = ("model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "base", "task", "table")
 
 
 def check(cfg: DictConfig, schema) -> None:

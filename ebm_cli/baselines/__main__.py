@@ -1,0 +1,126 @@
+"""``python -m ebm_cli.baselines vae --dataset digits --directory DIR``: train a baseline, write samples and density."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ebm_cli import run as runs
+from ebm_cli.baselines import GAN, VAE, Baseline, Flow, Gaussian
+from ebm_cli.config import ConfigError, build, explain, option_node
+from ebm_cli.metrics import Skip, Value, report
+from ebm_cli.models import Energy
+
+KINDS = {"vae": VAE, "gan": GAN, "flow": Flow, "gaussian": Gaussian}
+BATCH_SIZE = 128
+
+
+def main(words: list[str] | None = None) -> None:
+    """Trains, samples, and measures the density where it is exact and the truth is known."""
+    asked = arguments(words)
+    try:
+        torch.set_num_threads(1)
+        torch.manual_seed(asked.seed)
+        data = build(option_node("dataset", asked.dataset) | dict(parsed(asked.set)), "dataset", seed=asked.seed)
+        model, since = Fitted(KINDS[asked.kind], data), time.monotonic()
+        model.fit(asked.steps)
+        seconds = time.monotonic() - since
+        write(asked, data, model, seconds)
+    except (ConfigError, ValueError, OSError) as error:
+        sys.exit(f"ebm_cli.baselines: {explain(error)}")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ebm_cli.baselines", description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--dataset", required=True, help="option of the group dataset")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="keys of the data set")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="updates; default: the model's own")
+    parser.add_argument("--number", type=int, help="samples; default: as many as test examples")
+    parser.add_argument("--directory", type=Path, required=True)
+    return parser.parse_args(words)
+
+
+def parsed(pairs: list[str]):
+    """``key=value`` words, values read as YAML."""
+    import yaml
+
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        yield key, yaml.safe_load(value)
+
+
+class Fitted(Energy):
+    """A baseline on the data's own scale; its energy is ``-log p(x)``, so that log Z is 0.
+
+    Args:
+        kind: class of the baseline.
+        data: the DataModule.
+    """
+
+    def __init__(self, kind: type[Baseline], data):
+        super().__init__(data.shape, data.support)
+        self.data = data
+        train = data.split("train").x.flatten(1)
+        points = len(data.shape) == 1
+        self.mean = train.mean(0)
+        self.std = train.std(0) if points else train.std().expand(train.shape[1])
+        self.model = kind(train.shape[1])
+
+    def fit(self, steps: int | None) -> None:
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        self.model.fit(lambda: self.batch(generator), steps or self.model.steps)
+
+    def batch(self, generator: torch.Generator) -> Tensor:
+        """Training examples with the data set's own noise, standardised."""
+        x = self.data.draw(BATCH_SIZE, generator)[0]
+        x = x + self.data.noise_std * torch.randn(x.shape, generator=generator)
+        return (x.flatten(1) - self.mean) / self.std
+
+    @torch.no_grad()
+    def sample(self, n: int) -> Tensor:
+        """``n`` draws ``(n, *shape)``, clamped to the value range."""
+        x = (self.mean + self.std * self.model.sample(n)).view(n, *self.data.shape)
+        return x.clamp(*self.data.value_range) if self.data.value_range else x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.std.log().sum() - self.model.log_prob((x.flatten(1) - self.mean) / self.std)
+
+
+def write(asked, data, model: Fitted, seconds: float) -> None:
+    """samples.npz, and metrics.json: number of parameters, seconds, and the exact density's metrics."""
+    asked.directory.mkdir(parents=True, exist_ok=True)
+    samples = runs.Samples(model.sample(asked.number or len(data.split("test").x)))
+    runs.write_npz(asked.directory / "samples.npz", samples)
+    values, skipped = exact(asked, data, model, samples)
+    values["seconds"] = Value(seconds, None, None, {"what": "training, one thread"})
+    values["parameters"] = Value(sum(p.numel() for p in model.model.parameters()))
+    report.write(
+        asked.directory, asked.seed, {"run": None, "checkpoint_sha256": None, "samples": None}, values, skipped
+    )
+    print(f"baseline: {asked.directory}")
+
+
+def exact(asked, data, model: Fitted, samples: runs.Samples) -> tuple[dict, dict]:
+    """The metrics of ``density``, for a model that has one, on data whose truth is known."""
+    from ebm_cli.metrics import Density
+
+    if not hasattr(data, "density"):
+        return {}, {}
+    if type(model.model).log_prob is Baseline.log_prob:
+        return {}, {"density": f"a {asked.kind} has no density that can be evaluated"}
+    alone = runs.Subject(model, None, None, data, 0, None, asked.seed, 0, asked.directory, None, samples=samples)
+    found = Density()(alone)
+    return {k: v for k, v in found.items() if isinstance(v, Value)}, {
+        k: str(v) for k, v in found.items() if isinstance(v, Skip)
+    }
+
+
+if __name__ == "__main__":
+    main()

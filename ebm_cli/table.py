@@ -1,0 +1,38 @@
+"""ebm-table: a table of ours beside the published values, filled on demand."""
+
+from __future__ import annotations
+
+import sys
+
+from ebm_cli.config import ConfigError, TableConfig, launch
+
+
+def main() -> None:
+    """Entry point of the `ebm-table` command."""
+    launch("ebm-table", "table", show, TableConfig)
+
+
+def show(cfg) -> None:
+    """Fills the table if asked to, and prints it."""
+    from pathlib import Path
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from ebm_cli.config import build
+    from ebm_cli.tables import fill, render
+    from ebm_cli.tables.results import Results
+
+    name, table, seeds = HydraConfig.get().runtime.choices["table"], build(cfg.table, "table"), list(cfg.seeds)
+    if cfg.format not in render.FORMATS:
+        raise ConfigError(f"format={cfg.format}: choose one of {', '.join(render.FORMATS)}")
+    for row in cfg.rows or []:
+        if row not in table.rows:
+            raise ConfigError(f"rows={row}: no such row in table={name}; rows are {', '.join(table.rows)}")
+    results = Results(Path(cfg.results) / f"{name}.json")
+    failures = fill.fill(table, results, seeds, list(cfg.rows or []) or None) if cfg.run_missing else []
+    text = render.FORMATS[cfg.format](table, results, seeds)
+    if cfg.into:
+        render.insert(Path(cfg.into), name, text)
+    print(text)
+    if failures:
+        sys.exit(1)

@@ -1,0 +1,5 @@
+"""Tables: rows of presets and baselines, columns of metrics, ours beside the published values."""
+
+from ebm_cli.tables.table import Column, Published, Row, Table
+
+__all__ = ["Column", "Published", "Row", "Table"]

@@ -1,0 +1,64 @@
+"""What has been measured for a table: one small JSON file per table, tracked by git."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+
+from ebm_cli.tables.table import Row
+
+KEEP = ("value", "stderr", "n")  # of a metric; protocols stay in the evaluation's own metrics.json
+
+
+class Results:
+    """Measured numbers by row and seed, with the commands that made them.
+
+    A number counts only as long as the table still asks for the very same commands.
+
+    Args:
+        file: ``outputs/results/<table>.json``; it need not exist.
+
+    Raises:
+        ValueError: if the file is there and cannot be read.
+    """
+
+    def __init__(self, file: Path):
+        self.file = file
+        try:
+            self.rows = json.loads(file.read_text())["rows"] if file.is_file() else {}
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{file}: not a file of results ({error}); remove it, or restore it with git") from error
+
+    def entry(self, name: str, row: Row, seed: int) -> dict | None:
+        """What was measured for a row under a seed by the commands that it has now, or None."""
+        found = self.rows.get(name, {}).get(str(seed))
+        return found if found and found["words"] == words(row) else None
+
+    def put(self, name: str, row: Row, seed: int, metrics: dict, skipped: dict, origin: dict) -> None:
+        """Keeps the metrics of one row under one seed, and writes the file whole.
+
+        Args:
+            metrics: as in metrics.json.
+            skipped: reason by name.
+            origin: commit, versions, seconds.
+        """
+        from ebm_cli.run import write_json
+
+        kept = {key: {part: value[part] for part in KEEP} for key, value in metrics.items()}
+        self.rows.setdefault(name, {})[str(seed)] = {"words": words(row), **origin, "metrics": kept, "skipped": skipped}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.file, {"table": self.file.stem, "rows": self.rows})
+
+    def summary(self, name: str, row: Row, metric: str, seeds: list[int]) -> tuple[float, float | None, int] | None:
+        """Mean, standard deviation (None for one seed) and number of seeds of a metric; None without any."""
+        entries = [self.entry(name, row, seed) for seed in seeds]
+        values = [e["metrics"][metric]["value"] for e in entries if e and metric in e["metrics"]]
+        if not values:
+            return None
+        return mean(values), stdev(values) if len(values) > 1 else None, len(values)
+
+
+def words(row: Row) -> dict:
+    """The commands of a row."""
+    return {"train": row.train, "baseline": row.baseline, "evaluate": row.evaluate}

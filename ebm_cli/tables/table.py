@@ -1,0 +1,119 @@
+"""What a table says: its rows, its columns, and the published values with their sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric.
+
+    Attributes:
+        metric: its name in metrics.json.
+        title: its head.
+        decimals: digits behind the point.
+        scale: factor between metrics.json and the table, such as 100 for percent.
+    """
+
+    metric: str
+    title: str
+    decimals: int = 2
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """A value that somebody else has measured, as the table shows it (after ``Column.scale``).
+
+    Attributes:
+        value: the number.
+        source: key of the table's ``sources``.
+        unverified: quoted from memory, not read in the source.
+    """
+
+    value: float
+    source: str
+    unverified: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model.
+
+    Attributes:
+        title: how the table calls it.
+        train: words of ebm-train; null where there is nothing of ours to train.
+        baseline: words of ``python -m ebm_cli.baselines`` instead.
+        evaluate: words of ebm-eval, in place of the table's; an empty list takes the numbers of the baseline alone.
+        published: by column.
+    """
+
+    title: str
+    train: list[str] | None = None
+    baseline: list[str] | None = None
+    evaluate: list[str] | None = None
+    published: dict[str, Published] = field(default_factory=dict)
+
+
+class Table:
+    """A table of results.
+
+    Args:
+        title: one line.
+        note: what a reader must know: protocol, budget; null for nothing.
+        columns: by name, keywords of ``Column``.
+        rows: by name, keywords of ``Row``; ``published`` is ``[value, source]`` or ``[value, source, unverified]``.
+        evaluate: words of ebm-eval for every row that names none.
+        sources: where published values come from, by key.
+
+    Raises:
+        ValueError: for a row or a column with a key that there is not, an unknown column or source, or a row with both
+            ``train`` and ``baseline``.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        note: str | None = None,
+        columns: dict,
+        rows: dict,
+        evaluate: list[str] = (),
+        sources: dict | None = None,
+    ):
+        self.title, self.note, self.sources = title, note, dict(sources or {})
+        self.columns = {name: made(Column, given, f"columns.{name}") for name, given in columns.items()}
+        self.rows = {name: self.row(name, given, list(evaluate)) for name, given in rows.items()}
+
+    def row(self, name: str, given: dict, evaluate: list[str]) -> Row:
+        """A row from its mapping, its published values read."""
+        published = {column: self.quoted(name, column, entry) for column, entry in given.get("published", {}).items()}
+        row = made(Row, {"evaluate": evaluate} | given | {"published": published}, f"rows.{name}")
+        if row.train is not None and row.baseline is not None:
+            raise ValueError(f"rows.{name}: give train or baseline, not both")
+        return row
+
+    def quoted(self, row: str, column: str, entry) -> Published:
+        """``[value, source]`` or ``[value, source, unverified]`` as a ``Published``."""
+        where = f"rows.{row}.published.{column}"
+        if column not in self.columns:
+            raise ValueError(f"{where}: no such column; choose from {', '.join(self.columns)}")
+        rest = list(entry[2:]) if isinstance(entry, (list, tuple)) and len(entry) in (2, 3) else None
+        if rest is None or rest not in ([], ["unverified"]):
+            raise ValueError(f"{where}={entry}: expected [value, source] or [value, source, unverified]")
+        if entry[1] not in self.sources:
+            raise ValueError(f"{where}: no source {entry[1]!r}; sources are {', '.join(self.sources) or 'none'}")
+        return Published(float(entry[0]), entry[1], bool(rest))
+
+
+def made(kind, given: dict, where: str):
+    """``kind(**given)``, unknown and missing keys named."""
+    known = kind.__dataclass_fields__
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{where}.{key}: unknown key; takes {', '.join(known)}")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
