@@ -21,6 +21,8 @@ from typing import Any
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from ebm_cli import smoke
+
 ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
 RECIPE = (  # what a data set may recommend, and other options read
     "hidden", "activation", "fourier", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary",
@@ -79,6 +81,7 @@ class TrainConfig:
     base: Any = MISSING
     tilted: bool = MISSING
     ema_decay: float | None = None
+    sample_steps: int | None = None
     compile: bool = MISSING
     threads: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
@@ -463,6 +466,8 @@ def launch(verb: str, config_name: str, task, schema) -> None:
     def run(cfg: DictConfig):
         single = HydraConfig.get().mode.name == "RUN"
         try:
+            if HydraConfig.get().runtime.choices.get("trainer") == "smoke":
+                smoke.cap(cfg, conf_dir() / "smoke.yaml", list(HydraConfig.get().overrides.task))
             check_composed(cfg, schema, HydraConfig.get())
             return task(cfg)
         except Exception as error:

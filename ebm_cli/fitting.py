@@ -17,8 +17,7 @@ from ebm_cli.config import build, plain
 from ebm_cli.module import Budget, EnergyModule
 from ebm_cli.samplers import DivergenceError
 
-N_PICTURE = 64  # images on samples.png
-N_POINTS = 500  # points on it for toys, and inputs behind each histogram of energies.png
+N_POINTS = 500  # points on samples.png for toys, and inputs behind each histogram of energies.png, at most
 
 
 def make_trainer(cfg, directory: Path) -> pl.Trainer:
@@ -114,7 +113,7 @@ def report(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> 
         pictures.curves(rows, directory / "curves.png")
     subject = subject_of(directory, module, data)
     drawn = subject.draw()
-    x = drawn.x[:N_PICTURE] if len(data.shape) > 1 else drawn.x
+    x = drawn.x[: module.config["pictures"]["number"]] if len(data.shape) > 1 else drawn.x
     pictures.draw(x, data, directory / "samples.png", subject.energy)
     pictures.energies(energy_groups(subject, drawn), directory / "energies.png")
     runs.write_json(directory / "metrics.json", final_metrics(directory, module, trainer, rows))
@@ -133,7 +132,7 @@ def subject_of(directory: Path, module: EnergyModule, data) -> runs.Subject:
         n_steps=n_steps,
         horizon=horizon,
         seed=module.config["seed"],
-        num_samples=N_POINTS if len(data.shape) == 1 else 4 * N_PICTURE,
+        num_samples=N_POINTS if len(data.shape) == 1 else 4 * module.config["pictures"]["number"],
         directory=directory,
         config=module.config,
     )
@@ -142,12 +141,13 @@ def subject_of(directory: Path, module: EnergyModule, data) -> runs.Subject:
 def energy_groups(subject: runs.Subject, drawn: runs.Samples) -> dict:
     """Energies of training and test data, of samples and of noise."""
     data, energy = subject.data, subject.energy
+    n = min(N_POINTS, 2 * subject.num_samples)
     generator = torch.Generator().manual_seed(subject.seed)
     groups = {
-        "train": data.split("train", N_POINTS).x,
-        "test": data.split("test", N_POINTS).x,
+        "train": data.split("train", n).x,
+        "test": data.split("test", n).x,
         "samples": drawn.x,
-        "noise": subject.base.sample(N_POINTS, generator),
+        "noise": subject.base.sample(n, generator),
     }
     with torch.no_grad():
         return {name: energy(x) for name, x in groups.items()}

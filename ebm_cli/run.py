@@ -240,10 +240,13 @@ def default_steps(config: dict) -> tuple[int, int | None]:
     """The chain length that suits how a run was trained, and the horizon beyond which its samples drift.
 
     Persistent chains live K / reinit steps on average, and fresh ones are at their best at about half of that; short
-    runs are as long as in training; without restarts from noise, or without chains, a thousand steps.
+    runs are as long as in training; without restarts from noise, or without chains, a thousand steps. A preset that
+    knows better says so in ``sample_steps``.
     """
     objective, k = config["objective"], config["sampler"].get("n_steps", 1000)
     start, reinit = objective.get("start"), config["buffer"]["reinit"]
+    if config.get("sample_steps"):
+        return config["sample_steps"], None
     if start == "noise":
         return k, k
     if start == "buffer" and reinit:
