@@ -15,15 +15,15 @@ from ebm_cli.models.network import activation as make_activation
 
 aten = torch.ops.aten
 
-# d E / d z from d E / d act(z), the pre-activation z and the layer: the operators that autograd itself uses
+# d E / d z from d E / d act(z) and z, written over z: the operators that autograd itself uses
 BACKWARD = {
-    nn.SiLU: lambda d, z, act: aten.silu_backward(d, z),
-    nn.ReLU: lambda d, z, act: aten.threshold_backward(d, z, 0),
-    nn.LeakyReLU: lambda d, z, act: aten.leaky_relu_backward(d, z, act.negative_slope, False),
-    nn.ELU: lambda d, z, act: aten.elu_backward(d, act.alpha, 1, 1, False, z),
-    nn.GELU: lambda d, z, act: aten.gelu_backward(d, z),
-    nn.Softplus: lambda d, z, act: aten.softplus_backward(d, z, act.beta, act.threshold),
-    nn.Tanh: lambda d, z, act: aten.tanh_backward(d, z.tanh()),
+    nn.SiLU: lambda d, z, act: aten.silu_backward.grad_input(d, z, grad_input=z),
+    nn.ReLU: lambda d, z, act: aten.threshold_backward.grad_input(d, z, 0, grad_input=z),
+    nn.LeakyReLU: lambda d, z, act: aten.leaky_relu_backward.grad_input(d, z, act.negative_slope, False, grad_input=z),
+    nn.ELU: lambda d, z, act: aten.elu_backward.grad_input(d, act.alpha, 1, 1, False, z, grad_input=z),
+    nn.GELU: lambda d, z, act: aten.gelu_backward.grad_input(d, z, grad_input=z),
+    nn.Softplus: lambda d, z, act: aten.softplus_backward.grad_input(d, z, act.beta, act.threshold, grad_input=z),
+    nn.Tanh: lambda d, z, act: aten.tanh_backward.grad_input(d, z.tanh_(), grad_input=z),
 }
 
 
@@ -84,7 +84,7 @@ class MLP(Network):
             inputs = self.features(x.flatten(1))
             outputs, kept = self.forward_kept(inputs)
             energy = -torch.logsumexp(-outputs, 1) if self.joint else outputs[:, 0]
-            slope = torch.softmax(-outputs, 1) if self.joint else torch.ones_like(outputs)
+            slope = torch.softmax(-outputs, 1) if self.joint else None
             return energy, self.pulled_back(slope, kept, inputs).view_as(x)
 
     def forward_kept(self, h: Tensor) -> tuple[Tensor, list]:
@@ -98,9 +98,10 @@ class MLP(Network):
             h = act(z)
         return last(h), kept
 
-    def pulled_back(self, slope: Tensor, kept: list, inputs: Tensor) -> Tensor:
-        """The gradient with respect to ``x`` ``(B, d)`` from that with respect to the outputs."""
-        slope = slope @ self.layers[-1].weight
+    def pulled_back(self, slope: Tensor | None, kept: list, inputs: Tensor) -> Tensor:
+        """The gradient with respect to ``x`` ``(B, d)`` from that with respect to the outputs; None stands for ones."""
+        last = self.layers[-1].weight
+        slope = last.expand(len(inputs), -1) if slope is None else slope @ last
         for weight, z, act in reversed(kept):
             slope = BACKWARD[type(act)](slope, z, act) @ weight
         if not self.fourier:
