@@ -12,6 +12,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 
 
@@ -76,7 +77,55 @@ def fashion_mnist(folder: Path, n: int, rng: np.random.Generator) -> None:
     idx(folder / "FashionMNIST" / "raw", n, rng)
 
 
-WRITERS = {f.__name__: f for f in (cifar10, cifar100, svhn, mnist, fashion_mnist)}
+def kmnist(folder: Path, n: int, rng: np.random.Generator) -> None:
+    idx(folder / "KMNIST" / "raw", n, rng)
+
+
+def imagenet32(folder: Path, n: int, rng: np.random.Generator) -> None:
+    """``imagenet32``: ten training batches and ``val_data``, flat colour planes, labels from 1 to 1000."""
+    folder = folder / "imagenet32"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in [f"train_data_batch_{i}" for i in range(1, 11)] + ["val_data"]:
+        x, y = pictures(rng, n if name == "val_data" else -(-n // 10), 1000, 3 * 32 * 32)
+        np.savez(folder / f"{name}.npz", data=x, labels=y + 1)
+
+
+def picture_file(file: Path, rng: np.random.Generator, *shape: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(file)
+
+
+def celeba(folder: Path, n: int, rng: np.random.Generator) -> None:
+    """``celeba/img_align_celeba`` with pictures 178x218, and the list that says which belong to which part."""
+    folder, lines = folder / "celeba", []
+    for number in range(1, 2 * n + 1):
+        picture_file(folder / "img_align_celeba" / f"{number:06d}.jpg", rng, 218, 178)
+        lines.append(f"{number:06d}.jpg {2 if number > n else int(number > 0.9 * n)}")
+    (folder / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
+
+
+def textures(folder: Path, n: int, rng: np.random.Generator) -> None:
+    """``dtd/images`` with a folder per class, and the lists of the first split."""
+    folder = folder / "dtd"
+    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    for number, part in enumerate(("train1", "val1", "test1")):
+        names = [f"texture_{i % 47:02d}/texture_{i % 47:02d}_{number}{i:04d}.jpg" for i in range(n)]
+        for name in names:
+            picture_file(folder / "images" / name, rng, 40, 48)
+        (folder / "labels" / f"{part}.txt").write_text("\n".join(names) + "\n")
+
+
+def imagenet128(folder: Path, n: int, rng: np.random.Generator) -> None:
+    """``imagenet/train`` and ``imagenet/val`` with a folder per class, five classes here."""
+    for part in ("train", "val"):
+        for i in range(n):
+            picture_file(folder / "imagenet" / part / f"n{i % 5:08d}" / f"{i}.JPEG", rng, 150, 140)
+
+
+WRITERS = {
+    f.__name__: f
+    for f in (cifar10, cifar100, svhn, mnist, fashion_mnist, kmnist, imagenet32, celeba, textures, imagenet128)
+}
 
 
 def write(folder: Path, names=tuple(WRITERS), n: int = 64, seed: int = 0) -> None:

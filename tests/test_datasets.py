@@ -12,11 +12,14 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from PIL import Image
+from torch.nn.functional import pad
 
 from ebm_cli import datasets
 from ebm_cli.config import RECIPE, build, option_node, options
 from ebm_cli.datasets import Batch, DataModule, ShuffledBatches, read_idx, resized
+from ebm_cli.datasets.augment import shifted
 from ebm_cli.datasets.batches import portion
+from ebm_cli.datasets.shapes import CONCEPTS
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = options("dataset")
@@ -28,7 +31,9 @@ TOYS = {
     "checkerboard": math.log(18),
     "pinwheel": 2.144,
 }
-PUBLISHED = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
+PUBLISHED = ("mnist", "fashion_mnist", "kmnist", "stacked_mnist", "cifar10", "cifar100", "svhn", "imagenet32")
+NAMES = {"folder": "pictures", "npz": "mine", "imagenet128": "imagenet"}  # where it is not that of the option
+EXACT = "donot_use_mm_for_euclid_dist"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -56,8 +61,14 @@ def files(tmp_path_factory):
 
 def make(name, files=None, **changes):
     """An option of conf/dataset, built as the commands build it; files come from the fixture."""
+    if name == "patches":
+        pytest.importorskip("skimage")
     node = option_node("dataset", name)
-    place = {"folder": {"root": "pictures"}, "npz": {"file": "mine.npz"}}.get(name)
+    place = {
+        "folder": {"root": "pictures"},
+        "imagenet128": {"root": "imagenet/train", "test_root": "imagenet/val"},
+        "npz": {"file": "mine.npz"},
+    }.get(name)
     if place:
         node |= {key: str(files / value) for key, value in place.items()}
     elif "root" in node:
@@ -80,7 +91,7 @@ def test_every_option_loads_and_says_what_it_holds(name, files):
         if data.value_range:
             assert x.min() >= data.value_range[0] and x.max() <= data.value_range[1]
     assert data.support.kind == ("box" if data.value_range else "real")
-    assert data.name == (name if name not in ("folder", "npz") else {"folder": "pictures", "npz": "mine"}[name])
+    assert data.name == NAMES.get(name, name)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -366,6 +377,17 @@ def test_flips_mirror_half_of_the_images():
     assert torch.equal(seen[mirrored], data.split("test", 1).x.flip(-1).expand(int(mirrored.sum()), -1, -1, -1))
 
 
+def test_crops_shift_each_image_by_itself_and_reflect_borders():
+    torch.manual_seed(0)
+    image = torch.arange(36.0).view(1, 1, 6, 6)
+    seen = shifted(image.expand(4000, -1, -1, -1), 2)
+    padded = pad(image, [2] * 4, mode="reflect")
+    places = padded.unfold(2, 6, 1).unfold(3, 6, 1).reshape(25, 36)
+    distance = torch.cdist(seen.flatten(1), places, compute_mode=EXACT)
+    assert distance.min(1).values.max() == 0
+    assert distance.argmin(1).bincount(minlength=25).float().std() < 3 * (4000 / 25) ** 0.5 / 2
+
+
 def test_noise_has_its_width_and_clamp_keeps_the_range():
     torch.manual_seed(0)
     x = torch.full((5000, 1, 4, 4), 255, dtype=torch.uint8)
@@ -420,6 +442,25 @@ def test_published_formats_give_back_what_was_written(files):
     svhn, labels = make("svhn", files).part("train")
     assert torch.equal(svhn, torch.from_numpy(x).permute(0, 3, 1, 2)) and labels.tolist() == y.tolist()
     assert make("cifar100", files).part("test")[1].tolist() == list(range(100)) * 2
+
+
+def test_larger_published_formats_give_back_what_was_written(files):
+    x, y = small_sets().pictures(np.random.default_rng(0), 20, 1000, 3072)
+    imagenet, labels = make("imagenet32", files).part("train")
+    assert torch.equal(imagenet[:20].flatten(1), torch.from_numpy(x)) and labels[:20].tolist() == y.tolist()
+    stacked = make("stacked_mnist", files)
+    x, y = stacked.part("train")
+    digits, values = make("mnist", files).part("train")
+    for colour, unit in enumerate((100, 10, 1)):
+        nearest = torch.cdist(x[:, colour].float().flatten(1), digits.float().flatten(1), compute_mode=EXACT).min(1)
+        assert nearest.values.max() == 0 and torch.equal(values[nearest.indices], y // unit % 10)
+    celeba = make("celeba64", files)
+    assert len(celeba.part("train")[0]) == len(celeba.part("test")[0]) == 200
+    assert not set(celeba.part("train")[0].paths) & set(celeba.part("test")[0].paths)
+    textures, labels = make("textures", files).part("test")
+    name = f"texture_{labels[3]:02d}/texture_{labels[3]:02d}_20003.jpg"
+    with Image.open(files / "dtd" / "images" / name) as image:
+        assert torch.equal(textures[3].permute(1, 2, 0), torch.from_numpy(np.array(image))[:32, :32])
 
 
 def test_gzipped_idx_is_read_as_plain_and_damage_is_named(files, tmp_path):
@@ -516,3 +557,61 @@ def test_npz_takes_grey_levels_and_refuses_values_out_of_range(files, tmp_path):
         _ = datasets.Npz(file=str(file)).shape
     with pytest.raises(FileNotFoundError, match="no such file"):
         _ = datasets.Npz(file="nothing.npz").shape
+
+
+# Made by us ---------------------------------------------------------------------------------------------------------
+
+
+def test_patches_of_one_photograph_lie_in_one_split():
+    data = make("patches")
+    x = {split: data.rows(split).x for split in ("train", "validation", "test")}
+    assert len(x["train"]) > 5000 and min(len(part) for part in x.values()) > 400
+    photographs = [name for names in datasets.patches.PHOTOGRAPHS.values() for name in names]
+    assert len(photographs) == len(set(photographs))
+    seen = {patch.numpy().tobytes() for patch in x["train"]}
+    assert not any(patch.numpy().tobytes() in seen for patch in x["test"])
+    assert min(part.float().flatten(1).std(1).min() for part in x.values()) > 8
+
+
+def test_attributes_of_shapes_are_what_is_drawn():
+    data = make("shapes", n_train=2000, value_range=[0, 1])
+    x, labels = data.part("train")
+    attributes = data.attributes("train")
+    assert torch.equal(labels, attributes["shape"]) and {k: int(v.max()) + 1 for k, v in attributes.items()} == CONCEPTS
+    ink = x[:, 0].double()
+    line = (torch.arange(16) + 0.5) / 8 - 1
+    row, column = ((ink * axis).sum((1, 2)) / ink.sum((1, 2)) for axis in (line[:, None], line[None]))
+    assert torch.equal(2 * (row > 0).long() + (column > 0).long(), attributes["position"])
+    area = ink.mean((1, 2))
+    for kind in range(3):
+        of_kind = attributes["shape"] == kind
+        small, large = (area[of_kind & (attributes["size"] == size)] for size in (0, 1))
+        assert small.max() < large.min()
+
+
+def test_rotations_of_shapes_are_quarter_turns():
+    attributes = {"shape": torch.tensor([0, 1, 2] * 4), "size": torch.ones(12, dtype=torch.long)}
+    attributes |= {"position": torch.zeros(12, dtype=torch.long), "rotation": torch.arange(12) // 3}
+    mean = torch.stack([datasets.shapes.drawn(attributes, torch.Generator().manual_seed(i)) for i in range(40)])
+    mean = mean.double().mean(0)[:, 0, :10, :10].view(4, 3, 10, 10)
+    for kind in range(3):
+        turned = torch.stack([mean[k, kind].rot90(k) for k in range(4)])
+        gaps = torch.cdist(turned.flatten(1), mean[:, kind].flatten(1))
+        assert float(turned.std(0).mean()) < 0.1 * float(turned.std())
+        assert gaps[0, 1:].min() > 3 * (turned - turned.mean(0)).flatten(1).norm(dim=1).max()
+
+
+def test_moving_digits_keep_their_pixels_and_move():
+    x, y = make("moving_digits", n_train=200).part("train")
+    total = x.double().sum((1, 3, 4))
+    assert torch.equal(total, total[:, :1].expand(-1, 8)) and len(y.unique()) == 10
+    assert ((x[:, 0, 1:].float() - x[:, 0, :-1].float()).abs().sum((2, 3)) > 0).float().mean() > 0.6
+
+
+def test_voxels_have_the_volumes_of_their_solids():
+    x, y = make("voxels", n_train=1500).part("train")
+    volume = x.double().mean((1, 2, 3, 4)) / 255 * 8  # of a cube of side 2
+    moment = (0.65**4 - 0.45**4) / 4 / 0.2  # mean of the cubed size, which is uniform
+    expected = [4 / 3 * math.pi, 1.6**3, 0.36 * math.pi * 2, math.pi * 0.45**2 * 8 / 3, 2 * math.pi**2 * 0.75 * 0.09]
+    for kind, unit in enumerate(expected):
+        assert volume[y == kind].mean().item() == pytest.approx(unit * moment, rel=0.07)

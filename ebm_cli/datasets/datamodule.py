@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ebm_cli.datasets.augment import mirrored, shifted
 from ebm_cli.datasets.batches import Batch, Rows, ShuffledBatches, count_of, cut, portion
 from ebm_cli.datasets.resize import resized
 from ebm_cli.models import REAL, Support, box
@@ -41,6 +42,7 @@ class DataModule(pl.LightningDataModule):
         noise_std: Gaussian noise added to training batches, in units of the value range.
         clamp: keep noisy training batches inside the value range.
         flip: mirror training images left to right with probability 1/2.
+        crop: crop training images at random after adding so many reflected pixels on every side; 0 does not.
         workers: processes that prepare batches; worth it only where images are decoded from files.
         recipe: what trains well on these data; read by other config groups, not by this class.
         seed: of the order of the batches.
@@ -69,6 +71,7 @@ class DataModule(pl.LightningDataModule):
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
+        crop: int = 0,
         workers: int = 0,
         recipe: dict | None = None,
         seed: int = 0,
@@ -77,7 +80,8 @@ class DataModule(pl.LightningDataModule):
         check(batch_size, steps_per_epoch, value_range, noise_std)
         self.batch_size, self.steps_per_epoch, self.validation = batch_size, steps_per_epoch, validation
         self.value_range = None if value_range is None else tuple(float(v) for v in value_range)
-        self.dequantise, self.noise_std, self.clamp, self.flip = dequantise, noise_std, clamp, flip
+        self.dequantise, self.noise_std, self.clamp = dequantise, noise_std, clamp
+        self.flip, self.crop = flip, crop
         self.workers, self.recipe, self.seed = workers, recipe or {}, seed
         self.parts: dict[str, tuple] = {}
 
@@ -152,14 +156,13 @@ class DataModule(pl.LightningDataModule):
         return low + x.float() * ((high - low) / (self.levels - 1))
 
     def augmented(self, x: Tensor) -> Tensor:
-        """A training batch as the objective sees it: dequantised, flipped, noisy."""
+        """A training batch as the objective sees it: dequantised, shifted, mirrored, noisy."""
         if self.dequantise and x.dtype == torch.uint8:
             low, high = self.grey_range()
             x = low + (x.float() + torch.rand(x.shape, device=x.device)) * ((high - low) / self.levels)
         x = self.clean(x)
-        if self.flip:
-            mirrored = torch.rand(len(x), device=x.device) < 0.5
-            x = torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
+        x = shifted(x, self.crop) if self.crop else x
+        x = mirrored(x) if self.flip else x
         if self.noise_std:
             x = x + self.noise_std * torch.randn_like(x)
         return x.clamp(*self.value_range) if self.clamp and self.value_range else x

@@ -45,8 +45,8 @@ class Folder(DataModule):
         test: held out for the test split, a number or a share, classes in proportion and always the same.
         size: side of the square that images are cropped and resized to, in pixels.
         channels: 3 for colour, 1 for grey.
-        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, workers, recipe, seed:
-            see ``DataModule``.
+        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, crop, workers, recipe,
+            seed: see ``DataModule``.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Folder(DataModule):
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
+        crop: int = 0,
         workers: int = 2,
         recipe: dict | None = None,
         seed: int = 0,
@@ -78,6 +79,7 @@ class Folder(DataModule):
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,
+            crop=crop,
             workers=workers,
             recipe=recipe,
             seed=seed,
@@ -85,7 +87,8 @@ class Folder(DataModule):
         if channels not in MODES or size < 1:
             raise ValueError(f"a folder needs channels 1 or 3 and size >= 1, got channels={channels}, size={size}")
         self.root, self.test_root, self.test = Path(root).expanduser(), test_root, test
-        self.name, self.shape = self.root.name, (channels, size, size)
+        self.name = self.root.parent.name if self.root.name == "train" else self.root.name
+        self.shape = (channels, size, size)
 
     @cached_property
     def class_names(self) -> list[str] | None:

@@ -75,3 +75,35 @@ class FashionMNIST(IDXData):
     subfolder = "FashionMNIST/raw"
     system_folder = "/usr/share/datasets/fashion-mnist"  # Debian's package dataset-fashion-mnist
     source = torchvision.datasets.FashionMNIST
+
+
+class KMNIST(IDXData):
+    """60000 cursive Japanese characters of ten kinds to train on and 10000 to test (Clanuwat et al. 2018).
+
+    Args: see ``StoredData``.
+    """
+
+    name = "kmnist"
+    class_names = torchvision.datasets.KMNIST.classes
+    subfolder = "KMNIST/raw"
+    source = torchvision.datasets.KMNIST
+
+
+class StackedMNIST(MNIST):
+    """Three random MNIST digits as red, green and blue: 1000 modes that can be counted (Metz et al. 2017).
+
+    As many images as MNIST has; which digits make which image is the same for every ``seed``.
+
+    Args: see ``StoredData``.
+    """
+
+    name = "stacked_mnist"
+    shape = (3, 28, 28)
+    n_classes = 1000
+    class_names = [f"{number:03d}" for number in range(1000)]
+
+    def load(self, part):
+        x, y = super().load(part)
+        generator = torch.Generator().manual_seed({"train": 1, "test": 2}[part])
+        chosen = torch.randint(len(x), (len(x), 3), generator=generator)
+        return x[chosen, 0], (y[chosen] * torch.tensor([100, 10, 1])).sum(1)

@@ -22,8 +22,8 @@ class Npz(DataModule):
         file: the .npz file.
         test_file: one more for the test split; null holds ``test`` of ``file`` out.
         test: held out for the test split, a number or a share, classes in proportion and always the same.
-        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, workers, recipe, seed:
-            see ``DataModule``.
+        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, crop, workers, recipe,
+            seed: see ``DataModule``.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Npz(DataModule):
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
+        crop: int = 0,
         workers: int = 0,
         recipe: dict | None = None,
         seed: int = 0,
@@ -53,6 +54,7 @@ class Npz(DataModule):
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,
+            crop=crop,
             workers=workers,
             recipe=recipe,
             seed=seed,

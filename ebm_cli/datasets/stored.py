@@ -14,8 +14,8 @@ class StoredData(DataModule):
     Args:
         root: folder of the data sets; EBM_DATA is searched too.
         download: fetch missing files into ``root``.
-        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, workers, recipe, seed:
-            see ``DataModule``.
+        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, crop, workers, recipe,
+            seed: see ``DataModule``.
 
     Attributes:
         files: names of the files of ``train`` and of ``test``, relative to one of ``folders``.
@@ -42,6 +42,7 @@ class StoredData(DataModule):
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
+        crop: int = 0,
         workers: int = 0,
         recipe: dict | None = None,
         seed: int = 0,
@@ -55,6 +56,7 @@ class StoredData(DataModule):
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,
+            crop=crop,
             workers=workers,
             recipe=recipe,
             seed=seed,
