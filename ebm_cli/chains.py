@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ebm_cli.models.bases import Base
 from ebm_cli.models.energy import Energy
+from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers.sampler import Chain, Sampler
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
@@ -94,6 +95,7 @@ class Chains:
         n_classes: number of labels, or None.
         device: where chains live.
         seed, rank: seed the generator of this rank's chains.
+        view: what chains see of networks; None lets them see the networks themselves.
     """
 
     def __init__(
@@ -107,9 +109,14 @@ class Chains:
         device: torch.device | str = "cpu",
         seed: int = 0,
         rank: int = 0,
+        view: SamplingView | None = None,
     ):
         self.sampler, self.buffer, self.base, self.draw_data = sampler, buffer, base, draw_data
         self.n_classes, self.device = n_classes, torch.device(device)
+        self.view = view or SamplingView("none")
+        if sampler.exact and self.view.precision == "bfloat16":
+            name = type(sampler).__name__
+            raise ValueError(f"view=bfloat16: {name} accepts or refuses by energies, which need float32")
         self.generator = torch.Generator(self.device).manual_seed(rank_seed(seed, rank))
 
     def negatives(self, energy: Energy, n: int, *, y: Tensor | None = None, start=None, through: int = 0) -> Chain:
@@ -131,7 +138,8 @@ class Chains:
             entries = self.fresh("noise", n)
         labels = entries.y if y is None else y
         conditional = energy.given(y=labels) if needs_labels(energy) else energy
-        chain = self.sampler.sample(conditional, entries.x, generator=self.generator, through=through)
+        seen = conditional if through else self.view.of(conditional, entries.x)
+        chain = self.sampler.sample(seen, entries.x, generator=self.generator, through=through)
         if start is None:
             moved = Entries(chain.x, labels, entries.age + self.sampler.n_steps)
             self.buffer.write(index, moved)
@@ -183,12 +191,14 @@ class Chains:
         return {
             "generator": self.generator.get_state(),
             "cursor": self.buffer.cursor,
+            "view": self.view.state(),
             "entries": None if entries is None else {k: v.cpu() for k, v in entries._asdict().items()},
         }
 
     def load_state(self, state: dict) -> None:
         self.generator.set_state(state["generator"].cpu())
         self.buffer.cursor = state["cursor"]
+        self.view.load_state(state["view"])
         if state["entries"] is not None:
             self.buffer.entries = Entries(**{k: v.to(self.device) for k, v in state["entries"].items()})
 

@@ -83,6 +83,7 @@ class TrainConfig:
     ema_decay: float | None = None
     sample_steps: int | None = None
     compile: bool = MISSING
+    view: str = MISSING
     threads: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
     guard: Guard = field(default_factory=Guard)

@@ -122,7 +122,8 @@ def report(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> 
 
 def subject_of(directory: Path, module: EnergyModule, data) -> runs.Subject:
     """The trained model, with its averaged weights, as ebm-sample and ebm-eval see it."""
-    base, energy = runs.energy_from(runs.read_checkpoint(runs.checkpoint_of(directory)))
+    content = runs.read_checkpoint(runs.checkpoint_of(directory))
+    base, energy = runs.energy_from(content)
     n_steps, horizon = runs.default_steps(module.config)
     return runs.Subject(
         energy=energy,
@@ -135,6 +136,7 @@ def subject_of(directory: Path, module: EnergyModule, data) -> runs.Subject:
         num_samples=N_POINTS if len(data.shape) == 1 else 4 * module.config["pictures"]["number"],
         directory=directory,
         config=module.config,
+        view=runs.view_of(module.config["view"], content),
     )
 
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from ebm_cli.chains import Chains, rank_seed
 from ebm_cli.config import build
 from ebm_cli.models import Base, Energy, Support, Tilted
+from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers import DivergenceError
 
 
@@ -58,6 +59,7 @@ class EnergyModule(pl.LightningModule):
             device=device,
             seed=self.config["seed"],
             rank=self.global_rank,
+            view=SamplingView(self.config["view"]),
         )
         torch.manual_seed(rank_seed(self.config["seed"], self.global_rank))
         if self.config["compile"]:

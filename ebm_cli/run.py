@@ -9,7 +9,7 @@ import os
 import pickle
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from ebm_cli.chains import rank_seed
 from ebm_cli.config import ConfigError, build, find_run
 from ebm_cli.models import Base, Energy, Support
+from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers import Sampler
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
@@ -133,6 +134,7 @@ class Subject:
         directory: where results are written.
         config: the composed config.
         samples: given samples (``samples=file.npz``), else drawn when first asked for.
+        view: what chains see of networks.
     """
 
     energy: Energy | None
@@ -147,6 +149,7 @@ class Subject:
     config: object
     device: torch.device = torch.device("cpu")
     samples: Samples | None = None
+    view: SamplingView = field(default_factory=lambda: SamplingView(channels_last=False))
 
     def draw(self, n: int | None = None, n_steps: int | None = None) -> Samples:
         """``n`` samples from fresh noise; those of the default size are drawn once and kept."""
@@ -197,7 +200,13 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
         directory=directory,
         config=cfg,
         device=device,
+        view=view_of(cfg.view, content),
     )
+
+
+def view_of(precision: str, content: dict) -> SamplingView:
+    """The view of a run's chains, in the memory format that its training settled on: the same command rounds alike."""
+    return SamplingView(precision, channels_last=bool(content["ranks"][0]["chains"]["view"]["channels_last"]))
 
 
 def generate(
@@ -229,7 +238,7 @@ def generate(
         conditional = energy.rows(rows) if labels is None else energy.rows(rows).given(y=labels)
         fresh = subject.base.sample(BLOCK, generator)[: rows.stop - rows.start]
         x = fresh if start is None else start[rows].to(subject.device)
-        chain = subject.sampler.sample(conditional, x, n_steps=n_steps, generator=generator)
+        chain = subject.sampler.sample(subject.view.of(conditional, x), x, n_steps=n_steps, generator=generator)
         with torch.no_grad():
             parts.append((chain.x.cpu(), conditional(chain.x).cpu()))
     x, values = (torch.cat(p) for p in zip(*parts, strict=True))

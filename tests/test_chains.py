@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ebm_cli.chains import Chains, Entries, ReplayBuffer, rank_seed
-from ebm_cli.models import UniformBox, box
+from ebm_cli.models import ResNet, UniformBox, box
 from ebm_cli.models.energy import Plain
+from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers import Langevin
 
 SUPPORT = box(-1, 1)
@@ -154,3 +155,28 @@ def test_stored_reads_without_moving():
     before = chains.state()["generator"]
     assert isinstance(chains.stored(5), Entries) and len(chains.stored(5).x) == 5
     assert torch.equal(before, chains.generator.get_state())
+
+
+def test_chains_move_on_the_view_of_a_network():
+    network = ResNet((1, 4, 4), width=4, blocks=[[1, True]]).train()
+    seen = []
+
+    class Watched(Langevin):
+        def check(self, energy):
+            seen.append(energy)
+
+    base = UniformBox((1, 4, 4), low=-1.0, high=1.0)
+    sampler = Watched(n_steps=2, step_size=0.01)
+    chains = Chains(sampler, ReplayBuffer(size=8), base, None, view=SamplingView())
+    chains.negatives(network, 4)
+    assert seen[0] is not network and not any(p.requires_grad for p in seen[0].parameters())
+    assert chains.state()["view"] == {"channels_last": chains.view.channels_last}
+
+
+def test_bfloat16_is_refused_for_samplers_that_compare_energies():
+    class Exact(Langevin):
+        exact = True
+
+    with pytest.raises(ValueError, match="view=bfloat16: Exact"):
+        base = UniformBox((2,), low=-1.0, high=1.0)
+        Chains(Exact(n_steps=1, step_size=0.1), ReplayBuffer(size=8), base, None, view=SamplingView("bfloat16"))

@@ -39,6 +39,9 @@ class Composition(Energy):
     def rows(self, index) -> Energy:
         return self.like([p.rows(index) for p in self.parts], index)
 
+    def with_networks(self, replace) -> Energy:
+        return self.like([p.with_networks(replace) for p in self.parts])
+
 
 class Product(Composition):
     """Product of experts: ``sum_i w_i E_i(x)``. A negative weight avoids what the part likes (Du et al. 2020)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +82,10 @@ class Energy(nn.Module):
         """The energy of the rows ``index`` alone: re-indexes whatever is bound per row (here: nothing)."""
         return self
 
+    def with_networks(self, replace: Callable[[Energy], Energy]) -> Energy:
+        """This energy with ``replace(network)`` in place of every learned network in it (here: there is none)."""
+        return self
+
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Energies ``(B,)`` and their gradient ``(B, *shape)`` at ``x``, detached: one forward, one backward.
 
@@ -106,6 +111,9 @@ class Given(Energy):
 
     def given(self, y=None, t=None) -> Energy:
         return Given(self.energy, self.y if y is None else y, self.t if t is None else t)
+
+    def with_networks(self, replace) -> Energy:
+        return Given(self.energy.with_networks(replace), self.y, self.t)
 
     def rows(self, index) -> Energy:
         pick = lambda v: None if v is None else v[index]  # noqa: E731

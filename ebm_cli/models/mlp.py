@@ -78,7 +78,8 @@ class MLP(Network):
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and their gradient, layer by layer; a subclass with outputs of its own gets autograd's."""
         own = type(self).outputs is not MLP.outputs or type(self).forward is not Network.forward
-        if own or torch.is_autocast_enabled(x.device.type):
+        mixed = torch.is_autocast_enabled(x.device.type) or x.dtype != self.layers[-1].weight.dtype
+        if own or mixed:
             return super().value_and_grad(x)
         with torch.no_grad():
             inputs = self.features(x.flatten(1))

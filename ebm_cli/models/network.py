@@ -61,6 +61,9 @@ class Network(Energy):
         if conditional:
             self.n_classes = n_classes
 
+    def with_networks(self, replace) -> Energy:
+        return replace(self)
+
     def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Raw outputs ``(B, n_outputs)``: energies, per class where the model is joint."""
         raise TypeError(f"{type(self).__name__} does not define outputs(x, y)")

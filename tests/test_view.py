@@ -1,0 +1,126 @@
+"""Chains see a cheaper copy of a network with the same energies: folds, refreshes, precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cosine_similarity
+
+from ebm_cli.models import MLP, GaussianBase, ResNet, Tilted, WideResNet, box
+from ebm_cli.models.pooling import ConvPool
+from ebm_cli.models.view import FrozenCopy, SamplingView, folded
+from ebm_cli.samplers import Langevin
+
+
+def small_resnet(**options):
+    torch.manual_seed(0)
+    network = ResNet((3, 8, 8), width=8, blocks=[[1, True], [1, False], [2, True]], support=box(-1, 1), **options)
+    with torch.no_grad():  # the second convolutions start at 1e-10: make them matter
+        for block in network.blocks:
+            conv = getattr(block.conv2, "conv", block.conv2)
+            conv.parametrizations.weight.original.normal_(std=0.3)
+    for _ in range(20):
+        network(torch.randn(2, 3, 8, 8))
+    return network
+
+
+def gradients(energy, x, **given):
+    return energy.given(**given).value_and_grad(x)
+
+
+@pytest.mark.parametrize("kernel", [(3, 1), (1, 0), (5, 2)])
+@pytest.mark.parametrize("side", [8, 9])
+def test_a_pooled_convolution_is_one_strided_convolution(kernel, side):
+    conv = nn.Conv2d(3, 5, kernel[0], padding=kernel[1]).double()
+
+    class Net(nn.Sequential):
+        _compiled_call_impl = None
+
+    source = Net(ConvPool(conv))
+    copy = FrozenCopy(source, torch.float32)
+    copy.network.double()
+    copy.refresh()
+    x = torch.randn(2, 3, side, side, dtype=torch.float64)
+    torch.testing.assert_close(copy.network(x), source(x), rtol=1e-12, atol=1e-12)
+    assert not isinstance(copy.network[0], ConvPool)
+
+
+def test_convolutions_that_cannot_be_folded_are_refused():
+    with pytest.raises(ValueError, match="stride 1"):
+        folded(nn.Conv2d(3, 3, 3, stride=2))
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_the_copy_has_the_energies_and_gradients_of_the_network(conditional):
+    network = small_resnet(conditional=conditional, n_classes=4 if conditional else None)
+    x, given = torch.randn(5, 3, 8, 8), {"y": torch.tensor([0, 1, 2, 3, 1])} if conditional else {}
+    copy = SamplingView().of(network, x)
+    assert copy is not network and not any(p.requires_grad for p in copy.parameters())
+    network.eval()
+    (value, grad), (expected, wanted) = gradients(copy, x, **given), gradients(network, x, **given)
+    torch.testing.assert_close(value, expected)
+    assert (grad - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+def test_the_same_noise_gives_the_same_chain():
+    network, sampler = small_resnet().eval(), Langevin(n_steps=10, step_size=1e-3, noise_std=0.01)
+    x = torch.rand(3, 3, 8, 8)
+    ends = [
+        sampler.sample(e, x, generator=torch.Generator().manual_seed(1)).x
+        for e in (network, SamplingView().of(network, x))
+    ]
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-5)
+
+
+def test_the_copy_follows_the_weights_and_leaves_the_network_alone():
+    network, x, view = small_resnet().train(), torch.randn(3, 3, 8, 8), SamplingView()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    first = view.of(network, x)(x)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(m.training for m in network.modules()) and all(p.requires_grad for p in network.parameters())
+    with torch.no_grad():
+        network.head.weight.mul_(2), network.head.bias.mul_(2)
+    torch.testing.assert_close(view.of(network, x)(x), 2 * first)
+
+
+def test_networks_inside_compositions_are_replaced():
+    network, x = small_resnet(), torch.rand(2, 3, 8, 8)
+    energy = Tilted(network, GaussianBase((3, 8, 8)))
+    seen = SamplingView().of(energy, x)
+    assert seen.network is not network and seen.base is energy.base
+    torch.testing.assert_close(seen(x), energy.eval()(x))
+
+
+def test_networks_that_gain_nothing_are_used_as_they_are():
+    network, x = MLP((2,), hidden=[8]), torch.randn(4, 2)
+    assert SamplingView().of(network, x) is network
+    convolutional = small_resnet()
+    assert SamplingView("none").of(convolutional, torch.randn(2, 3, 8, 8)) is convolutional
+    convolutional.samples_in_train_mode = True
+    assert SamplingView().of(convolutional, torch.randn(2, 3, 8, 8)) is convolutional
+
+
+def test_bfloat16_keeps_the_direction_of_the_gradient():
+    torch.manual_seed(0)
+    network, x = WideResNet((3, 16, 16), depth=10, width=2, n_classes=3, joint=True).eval(), torch.randn(4, 3, 16, 16)
+    copy = SamplingView("bfloat16").of(network, x)
+    (value, grad), (expected, wanted) = copy.value_and_grad(x), network.value_and_grad(x)
+    assert value.dtype == grad.dtype == torch.float32
+    assert (cosine_similarity(grad.flatten(1), wanted.flatten(1)) >= 0.99).all()
+    assert (value - expected).abs().max() <= 0.02 * expected.abs().max()
+    mlp = MLP((2,), hidden=[16])
+    assert SamplingView("bfloat16").of(mlp, x[:, 0, 0, :2]).value_and_grad(x[:, 0, 0, :2])[1].dtype == torch.float32
+
+
+def test_the_memory_format_is_part_of_the_state():
+    view, network, x = SamplingView(), small_resnet(), torch.randn(2, 3, 8, 8)
+    view.load_state({"channels_last": True})
+    assert view.of(network, x).stem.weight.is_contiguous(memory_format=torch.channels_last)
+    assert view.state() == {"channels_last": True}
+
+
+def test_unknown_precisions_are_refused():
+    with pytest.raises(ValueError, match="view=half"):
+        SamplingView("half")
