@@ -20,6 +20,8 @@ class GAN(Baseline):
         average: decay of the weight average.
     """
 
+    steps = 4000
+
     def __init__(self, dim: int, width: int = 256, latent: int = 16, r1: float = 0.3, average: float = 0.999):
         super().__init__(dim, width)
         self.latent, self.r1 = latent, r1
