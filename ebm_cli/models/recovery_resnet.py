@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, leaky_relu
 
 from ebm_cli.models.energy import REAL, Support
-from ebm_cli.models.network import Network, check_image
+from ebm_cli.models.network import Network, check_image, marginal
 from ebm_cli.models.spectral import normalised
 
 
@@ -56,6 +56,11 @@ class RecoveryResNet(Network):
             levels.append(level)
         self.levels = nn.ModuleList(levels)
         self.head = linear(embedding, channels * self.n_outputs)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, t: Tensor | None = None) -> Tensor:
+        if self.joint:
+            return marginal(self.outputs(x, t=t)) if y is None else self.outputs(x, t=t).gather(1, y[:, None])[:, 0]
+        return self.outputs(x, t=t)[:, 0]
 
     def outputs(self, x: Tensor, y: Tensor | None = None, t: Tensor | None = None) -> Tensor:
         t = torch.zeros(len(x), device=x.device) if t is None else t

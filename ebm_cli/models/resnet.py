@@ -93,8 +93,10 @@ class Block(nn.Module):
         self.conv1 = convolution(a, b, spectral_norm)
         conv2 = convolution(b, b, spectral_norm, bounded=True)
         self.conv2 = ConvPool(conv2) if halve else conv2
-        shortcut = convolution(a, b, spectral_norm) if a != b else nn.Identity()
-        self.shortcut = ConvPool(shortcut) if halve else shortcut
+        self.shortcut = nn.AvgPool2d(2) if halve else nn.Identity()
+        if a != b:
+            shortcut = convolution(a, b, spectral_norm)
+            self.shortcut = ConvPool(shortcut) if halve else shortcut
         self.bias1 = nn.Embedding.from_pretrained(torch.zeros(rows, a), freeze=False)
         self.bias2 = nn.Embedding.from_pretrained(torch.zeros(rows, b), freeze=False)
         self.gain = nn.Embedding.from_pretrained(torch.ones(rows, b), freeze=False)
