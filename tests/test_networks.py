@@ -273,7 +273,7 @@ def test_recovery_network_agrees_with_straight_line_code():
     net.eval()
     x, t = torch.rand(3, 3, 16, 16, dtype=torch.float64, requires_grad=True), torch.tensor([0, 3, 5])
     act = lambda h: leaky_relu(h, 0.2)  # noqa: E731
-    angles = t.double()[:, None] * torch.tensor([10000.0 ** (-k / 3) for k in range(4)]).double()
+    angles = t.double()[:, None] * torch.tensor([10000.0 ** (-k / 3) for k in range(4)], dtype=torch.float64)
     dense = lambda v, layer: v @ layer.weight.T + layer.bias  # noqa: E731
     embedding = act(dense(act(dense(torch.cat([angles.sin(), angles.cos()], 1), net.embed[0])), net.embed[2]))
     h = conv2d(x, net.stem.weight, net.stem.bias, padding=1)
