@@ -133,7 +133,8 @@ class Subject:
         num_samples: how many samples metrics draw.
         directory: where results are written.
         config: the composed config.
-        samples: given samples (``samples=file.npz``), else drawn when first asked for.
+        samples: given samples (``samples=file.npz``), or None.
+        drawn: samples by (seed, number, steps), so that several metrics judge the same ones.
         view: what chains see of networks.
     """
 
@@ -150,18 +151,18 @@ class Subject:
     device: torch.device = torch.device("cpu")
     samples: Samples | None = None
     view: SamplingView = field(default_factory=lambda: SamplingView(channels_last=False))
+    drawn: dict = field(default_factory=dict, repr=False)
 
     def draw(self, n: int | None = None, n_steps: int | None = None) -> Samples:
-        """``n`` samples from fresh noise; those of the default size are drawn once and kept."""
-        standard = n is None and n_steps is None
-        if standard and self.samples is not None:
+        """``n`` samples from fresh noise, or the given ones where nothing is asked for; drawn once, then kept."""
+        if n is None and n_steps is None and self.samples is not None:
             return self.samples
         if self.sampler is None or self.energy is None:
             raise ConfigError("this needs a trained model to sample from: give run=PATH")
-        drawn = generate(self, n or self.num_samples, n_steps or self.n_steps)
-        if standard:
-            self.samples = drawn
-        return drawn
+        wanted = (self.seed, n or self.num_samples, n_steps or self.n_steps)
+        if wanted not in self.drawn:
+            self.drawn[wanted] = generate(self, *wanted[1:])
+        return self.drawn[wanted]
 
 
 def open_subject(cfg, directory: Path, num_samples: int) -> Subject:

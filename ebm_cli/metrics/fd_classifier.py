@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from statistics import mean, stdev
-
 import torch
 from torch import Tensor
 
 from ebm_cli import pictures
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.metrics.judge import RECIPE, Judge, judge_of, weights_hash
-from ebm_cli.metrics.metric import Metric, Skip, Value, need_images, need_labels
+from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
+from ebm_cli.metrics.sampled import Sampled, average, origin
 from ebm_cli.run import Subject
 from ebm_cli.samplers import DivergenceError
 
 
-class FDClassifier(Metric):
+class FDClassifier(Sampled):
     """Frechet distance to the train split on features of a classifier of the same data; never to be called FID.
 
     ``fd_classifier/test`` (the floor) and ``fd_classifier/gaussian`` (full-covariance Gaussian of the pixels, the
@@ -32,18 +30,19 @@ class FDClassifier(Metric):
     """
 
     def __init__(self, *, n: int | None = None, repeats: int = 3, long_run: float | None = 5.0):
-        if (n is not None and n < 2) or repeats < 1 or (long_run is not None and long_run <= 0):
-            raise ValueError(f"n >= 2, repeats >= 1, long_run > 0 expected, got {n}, {repeats}, {long_run}")
-        self.n, self.repeats, self.long_run = n, repeats, long_run
+        super().__init__(n=n, repeats=repeats)
+        if long_run is not None and long_run <= 0:
+            raise ValueError(f"long_run must be above 0, or null, got {long_run}")
+        self.long_run = long_run
 
     def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
         need_images(subject.data)
         need_labels(subject.data)
         n = self.count(subject)
         ruler = Ruler(subject.data, n)
-        sets = [self.images(part, n) for part in self.parts(subject)]
+        sets = self.sets(subject, n)
         pictures.grid(sets[0][:64], subject.data.value_range, subject.directory / "samples.png")
-        protocol = ruler.protocol | {"n_steps": subject.n_steps if subject.samples is None else "given samples"}
+        protocol = ruler.protocol | origin(subject)
         rows = [ruler.measure(x) | {"gaussian": ruler.gaussian(seed)} for seed, x in enumerate(sets)]
         values = {key: average([row[key] for row in rows], n, protocol) for key in rows[0]}
         values["test"] = Value(ruler.test, None, n, ruler.protocol)
@@ -51,25 +50,6 @@ class FDClassifier(Metric):
         if self.long_run and subject.samples is None:
             values["long_run"] = self.drifted(subject, ruler, n)
         return {"fd_classifier": values.pop("fd")} | {f"fd_classifier/{key}": value for key, value in values.items()}
-
-    def count(self, subject: Subject) -> int:
-        """How many images of each kind are compared."""
-        there = len(subject.data.split("test").x)
-        given = there if subject.samples is None else len(subject.samples.x)
-        n = min(self.n or there, there, given)
-        if n < 2:
-            raise Skip(f"{n} images are too few for a covariance: give at least 2 samples and 2 test images")
-        return n
-
-    def parts(self, subject: Subject) -> list[Subject]:
-        """The subject under each sampling seed; given samples are what they are."""
-        if subject.samples is not None:
-            return [subject]
-        return [replace(subject, seed=subject.seed + 1000 * repeat) for repeat in range(self.repeats)]
-
-    def images(self, subject: Subject, n: int) -> Tensor:
-        """``n`` given samples, or as many drawn ones."""
-        return (subject.draw(n) if subject.samples is None else subject.samples).x[:n]
 
     def drifted(self, subject: Subject, ruler: Ruler, n: int) -> Value | Skip:
         """Distance of chains ``long_run`` times longer than the default."""
@@ -134,12 +114,6 @@ def nearest(x: Tensor, train: Tensor, chunk: int = 500) -> Tensor:
     """Euclidean pixel distance ``(N,)`` of every image to the nearest training image."""
     flat = train.flatten(1)
     return torch.cat([torch.cdist(part.flatten(1), flat).min(1).values for part in x.split(chunk)])
-
-
-def average(values: list[float], n: int, protocol: dict) -> Value:
-    """The mean of repeated measurements, with the standard error that their spread gives."""
-    stderr = stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-    return Value(mean(values), stderr, n, protocol | {"repeats": len(values)})
 
 
 def quotient(fd: Value, test: float, gaussian: Value) -> Value:

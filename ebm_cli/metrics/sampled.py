@@ -1,0 +1,59 @@
+"""The common part of metrics of samples: how many, under which sampling seeds, and the mean of what they give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import mean, stdev
+
+from torch import Tensor
+
+from ebm_cli.metrics.metric import Metric, Skip, Value
+from ebm_cli.run import Subject
+
+
+class Sampled(Metric):
+    """Base of metrics that compare samples with the data.
+
+    Args:
+        n: samples in each set, at most as many as the test split and the given samples have; null takes that many.
+        repeats: sampling seeds to average over; their spread gives the standard error.
+    """
+
+    def __init__(self, *, n: int | None = None, repeats: int = 1):
+        if (n is not None and n < 2) or repeats < 1:
+            raise ValueError(f"n >= 2 and repeats >= 1 expected, got n={n}, repeats={repeats}")
+        self.n, self.repeats = n, repeats
+
+    def count(self, subject: Subject) -> int:
+        """How many inputs of each kind are compared."""
+        there = len(subject.data.split("test").x)
+        given = there if subject.samples is None else len(subject.samples.x)
+        n = min(self.n or there, there, given)
+        if n < 2:
+            raise Skip(f"{n} samples are too few for a covariance: give at least 2 samples and 2 test examples")
+        return n
+
+    def parts(self, subject: Subject) -> list[Subject]:
+        """The subject under each sampling seed; given samples are what they are."""
+        if subject.samples is not None:
+            return [subject]
+        return [replace(subject, seed=subject.seed + 1000 * repeat) for repeat in range(self.repeats)]
+
+    def drawn(self, subject: Subject, n: int) -> Tensor:
+        """``n`` given samples, or as many drawn ones."""
+        return (subject.draw(n) if subject.samples is None else subject.samples).x[:n]
+
+    def sets(self, subject: Subject, n: int) -> list[Tensor]:
+        """Samples ``(n, *shape)`` under each sampling seed."""
+        return [self.drawn(part, n) for part in self.parts(subject)]
+
+
+def origin(subject: Subject) -> dict:
+    """How samples were made, for a protocol."""
+    return {"n_steps": subject.n_steps if subject.samples is None else "given samples"}
+
+
+def average(values: list[float], n: int, protocol: dict) -> Value:
+    """The mean of repeated measurements, with the standard error that their spread gives."""
+    stderr = stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return Value(mean(values), stderr, n, protocol | {"repeats": len(values)})
