@@ -44,6 +44,8 @@ class Schedule:
     hold: float = MISSING
     final: float = MISSING
     shape: str = MISSING
+    milestones: list[float] = field(default_factory=list)
+    factor: float = 1.0
 
 
 @dataclass

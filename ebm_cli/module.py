@@ -90,12 +90,12 @@ class EnergyModule(pl.LightningModule):
         schedule.base_lrs = [wanted["lr"]] * len(optimizer.param_groups)
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate at an update: linear warm-up, a plateau, then down to ``final``."""
-        schedule = self.config["schedule"]
+        """Factor of the learning rate at an update: linear warm-up, a plateau, then down to ``final``; milestones."""
+        schedule, share = self.config["schedule"], self.progress(step)
         warm = min(1.0, (step + 1) / (schedule["warmup_steps"] + 1))
-        beyond = max(0.0, self.progress(step) - schedule["hold"]) / max(1e-9, 1 - schedule["hold"])
-        down = 0.5 * (1 + math.cos(math.pi * beyond)) if schedule["shape"] == "cosine" else 1 - beyond
-        return warm * (schedule["final"] + (1 - schedule["final"]) * down)
+        beyond = max(0.0, share - schedule["hold"]) / max(1e-9, 1 - schedule["hold"])
+        passed = sum(share >= milestone for milestone in schedule["milestones"])
+        return warm * decay(schedule["shape"], schedule["final"], beyond) * schedule["factor"] ** passed
 
     def progress(self, step: int) -> float:
         """Share of the run that is over, in [0, 1], by whichever bound on steps, epochs or time is nearest."""
@@ -183,6 +183,19 @@ class Budget(pl.callbacks.Timer):
         duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         super().__init__(duration=duration, interval="epoch", verbose=False)
         self.seconds = duration.total_seconds()
+
+
+def decay(shape: str, final: float, beyond: float) -> float:
+    """From 1 to ``final`` while ``beyond`` goes from 0 to 1.
+
+    Raises:
+        ValueError: for another shape than linear, cosine or exponential.
+    """
+    if shape == "exponential":
+        return final**beyond
+    if shape not in ("linear", "cosine"):
+        raise ValueError(f"schedule.shape must be linear, cosine or exponential, got {shape!r}")
+    return final + (1 - final) * (0.5 * (1 + math.cos(math.pi * beyond)) if shape == "cosine" else 1 - beyond)
 
 
 def build_energy(config: dict, facts: dict, joint: bool) -> tuple[Base, Energy]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from ebm_cli.module import EnergyModule, decay
 from ebm_cli.optimizers import ClippedAdam
 
 
@@ -39,3 +42,29 @@ def test_a_closure_is_evaluated_with_gradients_once():
 def test_bounds_must_be_positive():
     with pytest.raises(ValueError, match="sigmas and slack"):
         ClippedAdam([torch.nn.Parameter(torch.zeros(1))], sigmas=0, slack=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "middle"), [("linear", 0.55), ("cosine", 0.55), ("exponential", 0.1**0.5), ("nope", None)]
+)
+def test_the_rate_falls_to_its_end(shape, middle):
+    if middle is None:
+        with pytest.raises(ValueError, match="schedule.shape must be"):
+            decay(shape, 0.1, 0.5)
+        return
+    assert [decay(shape, 0.1, share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, middle, 0.1])
+
+
+def test_milestones_multiply_the_rate():
+    module = SimpleNamespace(progress=lambda step: step / 10)
+    schedule = {
+        "warmup_steps": 3,
+        "hold": 1.0,
+        "final": 1.0,
+        "shape": "linear",
+        "milestones": [0.5, 0.8],
+        "factor": 0.3,
+    }
+    module.config = {"schedule": schedule}
+    rates = [EnergyModule.rate(module, step) for step in range(11)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 0.3, 0.3, 0.3, 0.09, 0.09, 0.09])
