@@ -384,7 +384,7 @@ def options(group: str) -> list[str]:
 def config_dirs() -> list[Path]:
     """Folders of options: those that --config-dir (-cd) names on the command line, then the package's own."""
     words = sys.argv[1:]
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     given = [after for word, after in pairs if word in ("--config-dir", "-cd")]
     given += [word.split("=", 1)[1] for word in words if word.startswith("--config-dir=")]
     return [*map(Path, given), conf_dir()]
