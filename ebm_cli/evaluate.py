@@ -51,8 +51,11 @@ def evaluate(cfg) -> None:
     directory = Path(HydraConfig.get().runtime.output_dir)
     subject, origin = judged(cfg, directory)
     metrics = chosen(cfg, subject)
-    values, skipped = {}, {}
+    values, skipped = {}, missing_needs(metrics, subject)
+    report.write(directory, cfg.seed, origin, values, skipped)
     for name, metric in metrics.items():
+        if name in skipped:
+            continue
         measured, missing = measure(name, metric, subject)
         values, skipped = values | measured, skipped | missing
         report.write(directory, cfg.seed, origin, values, skipped)
@@ -61,6 +64,20 @@ def evaluate(cfg) -> None:
         raise ConfigError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
     print(report.table(values, skipped))
     print(f"eval: {directory}")
+
+
+def missing_needs(metrics: dict, subject) -> dict:
+    """Reasons, by name, of the metrics that lack something: known before anything is sampled."""
+    from ebm_cli.metrics import Skip
+
+    reasons = {}
+    for name, metric in metrics.items():
+        try:
+            metric.check(subject)
+        except (Skip, ConfigError, OSError) as reason:
+            reasons[name] = str(reason)
+            print(f"skipped {name}: {reason}", file=sys.stderr)
+    return reasons
 
 
 def judged(cfg, directory):
@@ -126,7 +143,7 @@ def measure(name: str, metric, subject) -> tuple[dict, dict]:
 
     try:
         found = metric(subject)
-    except (Skip, ConfigError, DivergenceError, OSError) as error:
+    except (ValueError, DivergenceError, OSError) as error:  # Skip and ConfigError are ValueErrors
         return {}, {name: str(error)}
     missing = {key: str(value) for key, value in found.items() if isinstance(value, Skip)}
     return {key: value for key, value in found.items() if key not in missing}, missing

@@ -31,6 +31,13 @@ class Value:
 class Metric:
     """Base of the metrics of ebm-eval."""
 
+    def check(self, subject: Subject) -> None:
+        """Called for every metric before anything is sampled.
+
+        Raises:
+            Skip: if something is missing that the metric cannot do without: a package, weights, labels.
+        """
+
     def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
         """Values by name, ``<metric>/<detail>``; a ``Skip`` in place of one records that this row is missing, and why.
 
