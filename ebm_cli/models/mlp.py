@@ -77,34 +77,23 @@ class MLP(Network):
 
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and their gradient, layer by layer; a subclass with outputs of its own gets autograd's."""
+        *hidden, last = self.layers
         own = type(self).outputs is not MLP.outputs or type(self).forward is not Network.forward
-        mixed = torch.is_autocast_enabled(x.device.type) or x.dtype != self.layers[-1].weight.dtype
+        mixed = torch.is_autocast_enabled(x.device.type) or x.dtype != last.weight.dtype
         if own or mixed:
             return super().value_and_grad(x)
         with torch.no_grad():
             inputs = self.features(x.flatten(1))
-            outputs, kept = self.forward_kept(inputs)
+            h, kept = forward_kept(hidden, inputs)
+            outputs = last(h)
             energy = -torch.logsumexp(-outputs, 1) if self.joint else outputs[:, 0]
-            slope = torch.softmax(-outputs, 1) if self.joint else None
-            return energy, self.pulled_back(slope, kept, inputs).view_as(x)
+            slope = torch.softmax(-outputs, 1) @ last.weight if self.joint else last.weight.expand(len(x), -1)
+            for weight, z, act in reversed(kept):
+                slope = BACKWARD[type(act)](slope, z, act) @ weight
+            return energy, self.through_features(slope, inputs).view_as(x)
 
-    def forward_kept(self, h: Tensor) -> tuple[Tensor, list]:
-        """Outputs, and what the way back needs of each hidden layer: its weight, pre-activation and activation."""
-        *hidden, last = self.layers
-        kept = []
-        for layer, act in zip(hidden[::2], hidden[1::2], strict=True):
-            weight = layer.weight  # read once: a spectral norm computes it
-            z = torch.addmm(layer.bias, h, weight.T)
-            kept.append((weight, z, act))
-            h = act(z)
-        return last(h), kept
-
-    def pulled_back(self, slope: Tensor | None, kept: list, inputs: Tensor) -> Tensor:
-        """The gradient with respect to ``x`` ``(B, d)`` from that with respect to the outputs; None stands for ones."""
-        last = self.layers[-1].weight
-        slope = last.expand(len(inputs), -1) if slope is None else slope @ last
-        for weight, z, act in reversed(kept):
-            slope = BACKWARD[type(act)](slope, z, act) @ weight
+    def through_features(self, slope: Tensor, inputs: Tensor) -> Tensor:
+        """The gradient with respect to ``x`` ``(B, d)`` from that with respect to its features."""
         if not self.fourier:
             return slope
         n = math.prod(self.shape)
@@ -112,3 +101,14 @@ class MLP(Network):
         sin, cos = inputs[:, n:].chunk(2, 1)
         along = (along_sin * cos - along_cos * sin).view(-1, n, self.fourier)
         return direct + along @ self.frequencies
+
+
+def forward_kept(hidden: list[nn.Module], h: Tensor) -> tuple[Tensor, list]:
+    """The last hidden layer, and what the way back needs of each: its weight, pre-activation and activation."""
+    kept = []
+    for layer, act in zip(hidden[::2], hidden[1::2], strict=True):
+        weight = layer.weight  # read once: a spectral norm computes it
+        z = torch.addmm(layer.bias, h, weight.T)
+        kept.append((weight, z, act))
+        h = act(z)
+    return h, kept

@@ -84,11 +84,18 @@ class Langevin(Sampler):
         if self.noise_first:
             x = at_border(self.add_noise(x, i, n, generator), self.boundary, energy.support)
         value, grad = self.evaluate(energy, x, create_graph=live)
-        x = x - per_row(value_at(self.step_size, i, n), x) * self.clip(grad)
+        x = self.drift(x, grad, i, n)
         if not self.noise_first:
             x = self.add_noise(x, i, n, generator)
         x = at_border(x, self.boundary, energy.support)
         return State(x), Info(energy=value, grad_norm=row_norm(grad))
+
+    def drift(self, x: Tensor, grad: Tensor, i: int, n: int) -> Tensor:
+        """``x - step_size * clip(grad)``."""
+        step_size, grad = value_at(self.step_size, i, n), self.clip(grad)
+        if isinstance(step_size, Tensor):
+            return x - per_row(step_size, x) * grad
+        return torch.sub(x, grad, alpha=step_size)
 
     def add_noise(self, x: Tensor, i: int, n: int, generator) -> Tensor:
         noise, std = torch.empty_like(x).normal_(generator=generator), self.noise_at(i, n)

@@ -297,6 +297,8 @@ def in_train_mode(energy: Energy) -> bool:
 def _report(i: int, state: State, info: Info, callback) -> Info:
     if callback is not None:
         callback(i, state, info)
+    if not torch.is_grad_enabled():
+        return info
     return info._replace(
         energy=info.energy.detach(), grad_norm=None if info.grad_norm is None else info.grad_norm.detach()
     )
