@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import TensorDataset
 from ebm_cli.metrics.judge import cache_dir
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_images
 from ebm_cli.metrics.sampled import origin
+from ebm_cli.metrics.stand_ins import unit
 from ebm_cli.run import Subject, sha256
 
 RELEASES = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -86,14 +88,13 @@ class Fidelity(Metric):
             Skip: if it is missing, damaged or not plain weights, naming the place and where the file comes from.
         """
         name = STANDARD[self.extractor]
-        file = Path(self.weights).expanduser() if self.weights else Path(torch.hub.get_dir()) / "checkpoints" / name
         source = f"{RELEASES}{name}" if self.extractor.startswith("inception") else "torchvision's own site"
+        file = Path(self.weights).expanduser() if self.weights else Path(torch.hub.get_dir()) / "checkpoints" / name
         if not file.is_file():
             raise Skip(f"no weights of {self.extractor}: put {name} (from {source}) at {file}")
-        if file.name == name and not sha256(file).startswith(name.rsplit("-", 1)[1].removesuffix(".pth")):
-            raise Skip(
-                f"{file} is damaged: its sha256 is {sha256(file)[:8]}..., not what its name says; fetch it again"
-            )
+        if file.name == name and not standard(file, self.extractor):
+            raise Skip(f"{file} is damaged: its sha256 begins with {sha256(file)[:8]}; fetch it again from {source}")
+        need_plain_weights(file)
         return file
 
     def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
@@ -136,9 +137,6 @@ class Fidelity(Metric):
         from importlib.metadata import version
 
         file = self.file() if self.extractor in STANDARD else None
-        resize = (
-            "to 299x299, bilinear as in TensorFlow 1" if self.extractor.startswith("inception") else "none before it"
-        )
         return origin(subject) | {
             "program": f"torch-fidelity {version('torch-fidelity')}",
             "extractor": self.extractor,
@@ -182,6 +180,14 @@ def standard(file: Path, extractor: str) -> bool:
     return sha256(file).startswith(STANDARD[extractor].removesuffix(".pth").rsplit("-", 1)[1])
 
 
+def need_plain_weights(file: Path) -> None:
+    """Raises Skip for a file that holds anything but tensors: torch-fidelity would execute it."""
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise Skip(f"{file}: not a file of weights ({type(error).__name__})") from error
+
+
 class Images(TensorDataset):
     """uint8 images ``(N, 3, H, W)`` as torch-fidelity wants them: one tensor per item."""
 
@@ -205,6 +211,5 @@ def reference_images(data, reference: str) -> Tensor:
 
 def bytes_of(x: Tensor, data) -> Tensor:
     """Images in the value range as uint8 ``(N, 3, H, W)``, rounded."""
-    low, high = data.value_range or (float(x.min()), float(x.max()))
-    grey = ((x - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
+    grey = (unit(x, data) * 255).round().clamp(0, 255).to(torch.uint8)
     return grey.expand(-1, 3, -1, -1) if grey.shape[1] == 1 else grey

@@ -1,0 +1,66 @@
+"""points: samples of a toy density against the truth, for models that have samples and nothing else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ebm_cli.metrics.metric import Skip, Value
+from ebm_cli.metrics.sampled import Sampled, average, origin
+from ebm_cli.run import Subject
+
+
+class Points(Sampled):
+    """Maximum mean discrepancy, modes found, and stray points of samples in the plane.
+
+    ``points/mmd`` is the squared discrepancy to test points, unbiased, with a Gaussian kernel as wide as the data's
+    deviation over 4 (Gretton et al. 2012): 0 on average for the truth, negative now and then. ``points/modes`` counts
+    modes that at least a quarter of their share of the samples is nearest to; ``points/stray`` is the share of samples
+    where the true density is below all but 1e-3 of its own mass.
+
+    Args:
+        n: samples, at most as many as the test split and the given samples have; null takes that many.
+        repeats: sampling seeds to average over; their spread gives the standard error.
+    """
+
+    def __init__(self, *, n: int | None = 2000, repeats: int = 3):
+        super().__init__(n=n, repeats=repeats)
+
+    def check(self, subject: Subject) -> None:
+        if not hasattr(subject.data, "density"):
+            raise Skip(f"{subject.data.name} has no known density: try metric=[fd_classifier]")
+
+    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+        self.check(subject)
+        n, truth = self.count(subject), subject.data.density
+        sets, test = self.sets(subject, n), subject.data.split("test").x
+        h = float(test.std()) / 4
+        protocol = origin(subject) | {"reference": f"test split ({len(test)})", "kernel": "Gaussian", "bandwidth": h}
+        bound = truth.log_prob(test).quantile(1e-3)
+        values = {
+            "points/mmd": average([mmd(x, test, h) for x in sets], n, protocol),
+            "points/stray": average([float((truth.log_prob(x) < bound).double().mean()) for x in sets], n, protocol),
+        }
+        if truth.modes is not None:
+            found = [modes_found(x, test, truth.modes) for x in sets]
+            values["points/modes"] = average(found, n, protocol | {"of": len(truth.modes)})
+        return values
+
+
+def mmd(x: Tensor, y: Tensor, h: float) -> float:
+    """Squared maximum mean discrepancy of ``(n, d)`` and ``(m, d)``, unbiased: no point is paired with itself."""
+
+    def total(a: Tensor, b: Tensor) -> float:
+        parts = (torch.cdist(part, b).square() for part in a.split(1000))
+        return float(sum((-part / (2 * h**2)).exp().sum() for part in parts))
+
+    x, y = x.double(), y.double()
+    n, m = len(x), len(y)
+    within = (total(x, x) - n) / (n * (n - 1)) + (total(y, y) - m) / (m * (m - 1))
+    return within - 2 * total(x, y) / (n * m)
+
+
+def modes_found(x: Tensor, test: Tensor, modes: Tensor) -> float:
+    """Modes whose nearest samples are at least a quarter of what the test points say."""
+    counts = [torch.bincount(torch.cdist(p, modes.to(p)).argmin(1), minlength=len(modes)) / len(p) for p in (x, test)]
+    return float((counts[0] >= counts[1] / 4).sum())
