@@ -7,10 +7,11 @@ from ebm_cli.metrics.fidelity import Fidelity
 from ebm_cli.metrics.metric import Metric, Skip, Value
 from ebm_cli.metrics.ood import OOD
 from ebm_cli.metrics.points import Points
+from ebm_cli.metrics.robust import Robust
 from ebm_cli.metrics.stand_ins import FDEfficientNet, FDPixel
 from ebm_cli.metrics.stein import Stein
 
 __all__ = [
-    "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "Fidelity", "Metric", "Points", "Skip",
-    "Stein", "Value",
+    "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "Fidelity", "Metric", "Points",
+    "Robust", "Skip", "Stein", "Value",
 ]  # fmt: skip
