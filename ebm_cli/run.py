@@ -183,7 +183,7 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
     if tuple(energy.shape) != tuple(data.shape):
         raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, the run's model {tuple(energy.shape)}")
     kept = content["hyper_parameters"]["config"]
-    n_steps, horizon = default_steps(kept)
+    n_steps, horizon = default_steps(kept | {"sample_steps": cfg.get("sample_steps")})
     asked = cfg.sampler.get("n_steps")
     if asked is not None and asked != kept["sampler"].get("n_steps"):
         n_steps = asked
