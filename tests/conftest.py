@@ -52,3 +52,33 @@ SMALL = (
     "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "trainer.max_epochs=2", "dataset.steps_per_epoch=5",
     "dataset.batch_size=16", "model.hidden=[16]", "sampler.n_steps=3", "buffer.size=64",
 )  # fmt: skip
+
+
+# Metrics -----------------------------------------------------------------------------------------------------------
+
+
+def subject(data, directory, energy=None, samples=None):
+    """What a metric is called with: data, and an energy or samples or both."""
+    from ebm_cli.run import Subject
+
+    return Subject(energy, None, None, data, 10, None, 0, 10, Path(directory), None, samples=samples)
+
+
+@pytest.fixture
+def digits():
+    """The real 8x8 digits in [-1, 1]."""
+    from ebm_cli.datasets import Digits
+
+    return Digits(value_range=[-1, 1])
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """A judge without training, which every comparison of features can be tested with."""
+    from ebm_cli.metrics import judge
+
+    def judge_of(data):
+        torch.manual_seed(0)
+        return judge.Judge(data.shape, data.n_classes).eval().requires_grad_(False)
+
+    monkeypatch.setattr("ebm_cli.metrics.fd_classifier.judge_of", judge_of)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_metrics import subject
+from conftest import subject
 
 from ebm_cli.datasets import Digits, RingOfGaussians, Toy
 from ebm_cli.metrics import FDEfficientNet, FDPixel, Fidelity, Points, Skip, Stein
@@ -13,12 +13,6 @@ from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.metrics.stein import stein_kernel, u_statistic, wild_bootstrap
 from ebm_cli.models import Energy
 from ebm_cli.run import Samples
-
-
-@pytest.fixture
-def digits():
-    return Digits(value_range=[-1, 1])
-
 
 # torch-fidelity, with an extractor of ours ---------------------------------------------------------------------------
 

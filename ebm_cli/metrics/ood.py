@@ -25,16 +25,19 @@ class OOD(Metric):
     """AUROC, AUPR and FPR95 of test images against images from elsewhere, beside a Gaussian of the pixels.
 
     Every score is high for what the model takes to be of the data: ``energy`` is -E (Liu et al. 2020), ``grad_norm`` is
-    -|grad E| (Grathwohl et al. 2020), ``max_softmax`` the top class probability (Hendrycks & Gimpel 2017), ``gaussian``
-    minus the Mahalanobis distance to the training pixels: a model that does not beat it has learnt nothing for this
-    purpose. Test images are the positive class: ``aupr_in`` takes them as positive, ``aupr_out`` the others,
-    ``fpr95_in`` is the share of the others that is accepted where 95 % of the test images are.
+    -|grad E| (Grathwohl et al. 2020), ``max_softmax`` the top class probability (Hendrycks & Gimpel 2017),
+    ``typicality`` minus the distance of E to its mean on training images (Nalisnick et al. 2019, one image), and
+    ``gaussian`` minus the Mahalanobis distance to the training pixels: a model that does not beat it has learnt nothing
+    for this purpose. The positive class is in the key: ``aupr_in`` and ``fpr95_in`` take test images as positive
+    (share of the others accepted where 95 % of the test images are), ``aupr_out`` and ``fpr95_out`` the others
+    (share of the test images rejected where 95 % of the others are).
 
     Args:
         n: images of each set, at most; null takes the whole test split.
         sets: made from noise or from test images: noise, constant, rot90, vflip, shuffled, inverted.
         datasets: options of the group ``dataset`` whose test images are shown in this data's shape and value range.
-        scores: which of energy, max_softmax, grad_norm and gaussian.
+        scores: which of energy, max_softmax, grad_norm, typicality and gaussian.
+        draws: of the bootstrap behind the standard errors of AUPR and FPR95.
     """
 
     def __init__(
@@ -43,7 +46,8 @@ class OOD(Metric):
         n: int | None = 1000,
         sets: list[str] = ("noise", "constant", "rot90", "vflip", "shuffled", "inverted"),
         datasets: list[str] = (),
-        scores: list[str] = ("energy", "max_softmax", "grad_norm", "gaussian"),
+        scores: list[str] = ("energy", "max_softmax", "grad_norm", "typicality", "gaussian"),
+        draws: int = 200,
     ):
         for name, given, known in (("sets", sets, SETS), ("scores", scores, SCORES)):
             for word in given:
@@ -51,11 +55,17 @@ class OOD(Metric):
                     raise ValueError(f"{name}: {word!r} is unknown; choose from {', '.join(known)}")
         if n is not None and n < 2:
             raise ValueError(f"n must be at least 2, or null for the whole test split, got {n}")
+        if draws < 2:
+            raise ValueError(f"draws must be at least 2, got {draws}")
         self.n, self.sets, self.datasets, self.scores = n, list(sets), list(datasets), list(scores)
+        self.draws = draws
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def check(self, subject: Subject) -> None:
         need_images(subject.data)
         need_energy(subject)
+
+    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+        self.check(subject)
         test = subject.data.split("test", self.n).x
         others = {name: others_of(name, test, subject) for name in self.sets}
         others |= {name: borrowed(name, subject, len(test)) for name in self.datasets}
@@ -68,22 +78,23 @@ class OOD(Metric):
                 continue
             inside = score(test)
             for where, x in others.items():
-                results |= rows(where, name, inside, score(x))
+                results |= rows(where, name, inside, score(x), self.draws)
         histogram(subject, test, others)
         return results
 
 
-def rows(where: str, name: str, inside: Tensor, outside: Tensor) -> dict[str, Value]:
-    """The four numbers of one score on one other set."""
+def rows(where: str, name: str, inside: Tensor, outside: Tensor, draws: int) -> dict[str, Value]:
+    """The five numbers of one score on one other set."""
     protocol = {"inside": f"test split ({len(inside)})", "outside": f"{where} ({len(outside)})", "score": name}
     n, prefix = len(inside) + len(outside), f"ood/{where}/{name}"
     area = auroc(inside, outside)
-    return {
-        f"{prefix}/auroc": Value(area, auroc_error(area, len(inside), len(outside)), n, protocol),
-        f"{prefix}/aupr_in": Value(average_precision(inside, outside), None, n, protocol | {"positive": "test"}),
-        f"{prefix}/aupr_out": Value(average_precision(-outside, -inside), None, n, protocol | {"positive": where}),
-        f"{prefix}/fpr95_in": Value(fpr(inside, outside), None, n, protocol | {"positive": "test, 95 % accepted"}),
-    }
+    values = {f"{prefix}/auroc": Value(area, auroc_error(area, len(inside), len(outside)), n, protocol)}
+    for side, positive, negative in (("in", inside, outside), ("out", -outside, -inside)):
+        errors = bootstrap(positive, negative, draws)
+        said = protocol | {"positive": "test" if side == "in" else where, "bootstrap": draws}
+        values[f"{prefix}/aupr_{side}"] = Value(average_precision(positive, negative), errors[0], n, said)
+        values[f"{prefix}/fpr95_{side}"] = Value(fpr(positive, negative), errors[1], n, said | {"recall": 0.95})
+    return values
 
 
 # Numbers -----------------------------------------------------------------------------------------------------------
@@ -108,6 +119,33 @@ def average_precision(positive: Tensor, negative: Tensor) -> float:
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(*labelled(positive, negative)))
+
+
+def bootstrap(positive: Tensor, negative: Tensor, draws: int, recall: float = 0.95) -> tuple[float, float]:
+    """Standard errors of average precision and FPR95 when both sets are drawn anew, with replacement.
+
+    All draws at once: a draw is a weight per example, and both numbers are sums over the sorted scores.
+    """
+    order = torch.cat([positive, negative]).argsort(descending=True, stable=True)
+    scores = torch.cat([positive, negative])[order]
+    last = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])  # of a group of ties
+    weights = torch.cat([resampled(len(part), draws, seed) for seed, part in enumerate((positive, negative))], 1)[
+        :, order
+    ]
+    is_positive = order < len(positive)
+    hits = (weights * is_positive).cumsum(1)[:, last]
+    false = (weights * ~is_positive).cumsum(1)[:, last]
+    steps = torch.diff(hits, dim=1, prepend=torch.zeros(draws, 1)) / len(positive)
+    precision = (steps * hits / (hits + false).clamp_min(1)).sum(1)
+    reached = (hits >= recall * len(positive)).float().argmax(1, keepdim=True)
+    accepted = false.gather(1, reached)[:, 0] / len(negative)
+    return float(precision.std()), float(accepted.std())
+
+
+def resampled(n: int, draws: int, seed: int) -> Tensor:
+    """How often each of ``n`` examples is drawn, ``(draws, n)``."""
+    chosen = torch.randint(n, (draws, n), generator=torch.Generator().manual_seed(seed))
+    return torch.zeros(draws, n).scatter_add_(1, chosen, torch.ones(draws, n))
 
 
 def fpr(positive: Tensor, negative: Tensor, recall: float = 0.95) -> float:
@@ -146,12 +184,24 @@ def softmax_score(subject: Subject) -> Score | Skip:
     return lambda x: class_probabilities(subject, x).max(1).values
 
 
+def typicality_score(subject: Subject) -> Score:
+    score = energy_score(subject)
+    typical = score(subject.data.split("train", 5000).x).mean()
+    return lambda x: -(score(x) - typical).abs()
+
+
 def gaussian_score(subject: Subject) -> Score:
     gaussian = PixelGaussian(subject.data.split("train").x)
     return lambda x: -gaussian.mahalanobis(x)
 
 
-SCORES = {"energy": energy_score, "max_softmax": softmax_score, "grad_norm": grad_score, "gaussian": gaussian_score}
+SCORES = {
+    "energy": energy_score,
+    "max_softmax": softmax_score,
+    "grad_norm": grad_score,
+    "typicality": typicality_score,
+    "gaussian": gaussian_score,
+}
 
 
 # Images that are not of the data -------------------------------------------------------------------------------------
