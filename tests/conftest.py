@@ -26,7 +26,8 @@ def quiet_surroundings(monkeypatch, tmp_path):
 @pytest.fixture
 def command(monkeypatch, tmp_path, capfd):
     """``command("ebm-train", "seed=1")`` in an empty folder -> (exit status, standard output, standard error)."""
-    modules = {"ebm-train": "ebm_cli.train", "ebm-sample": "ebm_cli.sample", "ebm-eval": "ebm_cli.evaluate"}
+    modules = {f"ebm-{verb}": f"ebm_cli.{verb}" for verb in ("train", "sample", "table")}
+    modules["ebm-eval"] = "ebm_cli.evaluate"
     monkeypatch.chdir(tmp_path)
 
     def run(verb: str, *words: str, stamp: str | None = None):

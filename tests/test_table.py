@@ -1,0 +1,197 @@
+"""Tables: measured beside published, in three formats, filled step by step, and as the README has them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from ebm_cli.config import build, option_node, options
+from ebm_cli.tables import Table, fill, render
+from ebm_cli.tables.results import Results
+
+SEEDS = [0, 1, 2]
+
+
+def small(**changes):
+    keywords = {
+        "title": "A table",
+        "note": "One note.",
+        "columns": {
+            "fd": {"metric": "fd_classifier", "title": "FD"},
+            "acc": {"metric": "a", "title": "%", "scale": 100},
+        },
+        "rows": {
+            "ours": {"title": "ours", "train": ["dataset=digits"], "published": {"acc": [92.9, "who"]}},
+            "theirs": {"title": "theirs", "published": {"acc": [40.0, "who", "unverified"]}},
+        },
+        "evaluate": ["metric=[fd_classifier]"],
+        "sources": {"who": "Who 2020"},
+    }
+    return Table(**keywords | changes)
+
+
+@pytest.fixture
+def results(tmp_path):
+    table, results = small(), Results(tmp_path / "small.json")
+    for seed, fd in zip(SEEDS, (1.0, 2.0, 3.0), strict=True):
+        metrics = {
+            "fd_classifier": {"value": fd, "stderr": None, "n": 5, "protocol": {}},
+            "a": {"value": 0.5, "stderr": 0.1, "n": 5},
+        }
+        results.put("ours", table.rows["ours"], seed, metrics, {}, {"commit": "c"})
+    return results
+
+
+# What stands in a table ----------------------------------------------------------------------------------------------
+
+
+def test_ours_is_mean_and_deviation_over_seeds_beside_the_published_value(results):
+    head, ours, theirs = render.cells(small(), results, SEEDS)
+    assert head == ("model", "FD", "%", "%, published")
+    assert ours == ("ours", "2.00 ± 1.00", "50.00 ± 0.00", "92.9 [1]")
+    assert theirs == ("theirs", "—", "—", "40 [1] unverified")
+    assert render.cells(small(), results, [2])[1][1] == "3.00"
+    text = render.markdown(small(), results, SEEDS)
+    assert "**A table**" in text and "over 3 seeds" in text and "[1] Who 2020" in text and "One note." in text
+
+
+def test_csv_has_full_numbers_and_latex_the_same_cells(results):
+    rows = list(csv.DictReader(io.StringIO(render.comma_separated(small(), results, SEEDS))))
+    assert rows[0] == {
+        "row": "ours", "metric": "fd_classifier", "mean": "2.0", "std": "1.0", "seeds": "3", "published": "",
+        "unverified": "", "source": "",
+    }  # fmt: skip
+    assert float(rows[1]["published"]) == pytest.approx(0.929) and rows[3]["unverified"] == "True"
+    text = render.latex(small(), results, SEEDS)
+    assert r"ours & 2.00 $\pm$ 1.00 & 50.00 $\pm$ 0.00 & 92.9 [1] \\" in text and r"\%" in text and "---" in text
+
+
+def test_numbers_of_other_commands_do_not_count(results):
+    changed = small(evaluate=["metric=[ood]"])
+    assert render.cells(changed, results, SEEDS)[1][1] == "—"
+    again = Results(results.file)
+    assert render.cells(small(), again, SEEDS) == render.cells(small(), results, SEEDS)
+    results.file.write_text("{")
+    with pytest.raises(ValueError, match="small.json: not a file of results"):
+        Results(results.file)
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ({"a": {"titel": "x"}}, "rows.a.titel: unknown key"),
+        ({"a": {"title": "x", "train": [], "baseline": []}}, "not both"),
+        ({"a": {"title": "x", "published": {"fid": [1, "who"]}}}, "no such column; choose from fd, acc"),
+        ({"a": {"title": "x", "published": {"fd": [1, "me"]}}}, "no source 'me'"),
+        ({"a": {"title": "x", "published": {"fd": [1, "who", "maybe"]}}}, "unverified"),
+        ({"a": {}}, "title"),
+    ],
+)
+def test_a_wrong_table_is_one_line(rows, message):
+    with pytest.raises(ValueError, match=message):
+        small(rows=rows)
+
+
+# Filling -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """Commands that write what the real ones would, and are remembered."""
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def run(arguments, settings):
+        words = dict(w.split("=", 1) for w in arguments[1:] if "=" in w)
+        asked.append((Path(arguments[0]).name, words, settings))
+        if words.get("dataset") == "broken":
+            raise fill.CommandFailed("dataset=broken: no such option")
+        kind = {"ebm-train": "runs", "ebm-eval": "evals"}[Path(arguments[0]).name]
+        name = words.get("name") or Path(words["run"]).parent.name
+        folder = Path("outputs") / kind / name / settings["EBM_RUN_STAMP"]
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics = {"fd_classifier": {"value": float(words["seed"]), "stderr": None, "n": 3, "protocol": {}}}
+        content = {"commit": "c", "versions": {}, "metrics": metrics, "skipped": {}}
+        (folder / "metrics.json").write_text(json.dumps(content))
+
+    monkeypatch.setattr(fill, "run", run)
+    return asked
+
+
+def test_what_is_missing_is_run_once_and_the_rest_goes_on_after_a_failure(commands, tmp_path, capfd):
+    rows = {
+        "bad": {"title": "bad", "train": ["dataset=broken"]},
+        **{"ours": {"title": "ours", "train": ["dataset=digits"]}},
+    }
+    table, results = small(rows=rows), Results(tmp_path / "small.json")
+    results.put("ours", table.rows["ours"], 0, {}, {}, {})
+    failures = fill.fill(table, results, [0, 1], None)
+    assert failures == [f"bad, seed {seed}: dataset=broken: no such option" for seed in (0, 1)]
+    train, evaluate = commands[-2:]
+    assert train[0] == "ebm-train" and train[1]["seed"] == "1" and train[1]["name"] == "table-ours"
+    assert evaluate[1]["metric"] == "[fd_classifier]" and evaluate[2] == train[2]
+    assert Results(results.file).entry("ours", table.rows["ours"], 1)["metrics"]["fd_classifier"]["value"] == 1
+    before = len(commands)
+    assert fill.fill(table, results, [0, 1], ["ours"]) == [] and len(commands) == before
+
+
+def test_a_finished_training_is_not_repeated_when_only_the_evaluation_is_missing(commands, tmp_path):
+    rows = {"ours": {"title": "ours", "train": ["dataset=digits"]}}
+    fill.fill(small(rows=rows), Results(tmp_path / "small.json"), [0], None)
+    fill.fill(small(rows=rows, evaluate=["metric=[ood]"]), Results(tmp_path / "small.json"), [0], None)
+    assert [verb for verb, *_ in commands] == ["ebm-train", "ebm-eval", "ebm-eval"]
+
+
+def test_the_last_line_of_a_failed_command_is_the_reason():
+    with pytest.raises(fill.CommandFailed, match="^last$"):
+        fill.run(["bash", "-c", "echo first >&2; echo last >&2; exit 3"], {})
+
+
+# The tables that ship ------------------------------------------------------------------------------------------------
+
+
+def shipped(name):
+    return build(option_node("table", name), "table"), Results(ROOT / "outputs" / "results" / f"{name}.json")
+
+
+@pytest.mark.parametrize("name", options("table"))
+def test_every_table_builds_and_quotes_every_source_that_it_names(name):
+    table, results = shipped(name)
+    used = {entry.source for row in table.rows.values() for entry in row.published.values()}
+    assert used == set(table.sources) and render.cells(table, results, SEEDS)
+    for row in table.rows.values():
+        for word in (*(row.train or []), *(row.evaluate or [])):
+            assert "=" in word
+        group, _, option = next((w for w in row.train or [] if w.startswith("dataset=")), "dataset=digits").partition(
+            "="
+        )
+        assert option in options(group)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/tables.md"])
+def test_tables_in_documents_are_those_of_the_results(document):
+    file = ROOT / document
+    for name, content in render.blocks(file.read_text() if file.is_file() else "").items():
+        assert content == render.markdown(*shipped(name), SEEDS), f"{document}: ebm-table table={name} into={document}"
+
+
+def test_insertion_replaces_one_table_and_needs_its_place(tmp_path):
+    file = tmp_path / "a.md"
+    file.write_text("x\n<!-- table: digits -->\nold\n<!-- /table -->\ny\n<!-- table: toys -->\nkept\n<!-- /table -->\n")
+    render.insert(file, "digits", "new")
+    assert render.blocks(file.read_text()) == {"digits": "new", "toys": "kept"} and file.read_text().startswith("x\n")
+    with pytest.raises(ValueError, match="no place"):
+        render.insert(file, "drl", "new")
+
+
+def test_the_command_prints_a_table_and_names_what_it_does_not_know(command, tmp_path):
+    status, out, error = command("ebm-table", "table=drl")
+    assert status == 0 and "9.58 [1]" in out, error
+    status, _, error = command("ebm-table", "table=drl", "rows=[nothing]")
+    assert status == 1 and "rows are cifar10_drl" in error
+    status, _, error = command("ebm-table", "table=drl", "format=pdf")
+    assert status == 1 and "markdown, csv, latex" in error
+    assert not list(tmp_path.iterdir())
