@@ -9,6 +9,7 @@ from ebm_cli import pictures
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.metrics.judge import RECIPE, Judge, judge_of, weights_hash
 from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
+from ebm_cli.metrics.nearest import nearest
 from ebm_cli.metrics.sampled import Sampled, average, origin
 from ebm_cli.run import Subject
 from ebm_cli.samplers import DivergenceError
@@ -75,7 +76,7 @@ class Ruler:
         self.judge: Judge = judge_of(data)
         self.n = n
         self.features, self.shares = self.judged(self.train)
-        self.test, self.test_distance = self.distance(test), nearest(test, self.train).mean()
+        self.test, self.test_distance = self.distance(test), nearest(test, self.train)[0].mean()
         self.pixels = PixelGaussian(self.train)
         accuracy = (self.judge.judge(test)[1].argmax(1) == data.split("test", n).y).double().mean()
         self.protocol = {
@@ -100,7 +101,7 @@ class Ruler:
         features, shares = self.judged(x)
         return {
             "fd": frechet_distance(features, self.features),
-            "nn_ratio": float(nearest(x, self.train).mean() / self.test_distance),
+            "nn_ratio": float(nearest(x, self.train)[0].mean() / self.test_distance),
             "classes": float(((shares >= self.shares / 4) & (shares > 0)).sum()),
             "entropy": float(torch.special.entr(shares).sum()),
         }
@@ -108,12 +109,6 @@ class Ruler:
     def gaussian(self, seed: int) -> float:
         """Distance of ``n`` draws of the pixels' full-covariance Gaussian."""
         return self.distance(self.pixels.sample(self.n, torch.Generator().manual_seed(seed)))
-
-
-def nearest(x: Tensor, train: Tensor, chunk: int = 500) -> Tensor:
-    """Euclidean pixel distance ``(N,)`` of every image to the nearest training image."""
-    flat = train.flatten(1)
-    return torch.cat([torch.cdist(part.flatten(1), flat).min(1).values for part in x.split(chunk)])
 
 
 def quotient(fd: Value, test: float, gaussian: Value) -> Value:

@@ -1,0 +1,207 @@
+"""robust: accuracy under attack over a grid of radii, and the checks that expose masked gradients."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ebm_cli.metrics.classifier import class_probabilities
+from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, need_images, need_labels
+from ebm_cli.metrics.stand_ins import unit
+from ebm_cli.run import Subject
+
+NORMS = {"linf": "Linf", "l2": "L2"}
+UNBOUNDED = {"linf": 1.0, "l2": 30.0}  # reaches every image from every other
+TOLERATED = 0.02  # share of images by which a check may miss
+
+
+class Robust(Metric):
+    """Share of test images still classified rightly under projected gradient descent, and under AutoAttack.
+
+    An image counts as broken if any restart breaks it. Attacks see exactly the classifier that is measured, without
+    noise or refinement. The numbers mean something only where ``robust/checks/passed`` is the number of checks: an
+    unbounded attack reaches 0, accuracy falls with the radius, four times the steps find no more, the black-box attack
+    Square finds no more than the white-box one, and gradients are not zero (Carlini et al. 2019). Attacks: Madry et al.
+    2018, Croce & Hein 2020.
+
+    Args:
+        norm: ``linf`` or ``l2``.
+        epsilons: radii, in units of the grey scale ``[0, 1]``.
+        n: test images, classes in proportion; null takes all.
+        steps: of the gradient attack, each 2.5 / steps of the radius.
+        restarts: random starts per image.
+        autoattack: radius of AutoAttack (standard); null skips it.
+        autoattack_n: images that it and Square see, at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        norm: str = "linf",
+        epsilons: list[float] = (0.02, 0.05, 0.1, 0.2),
+        n: int | None = 500,
+        steps: int = 40,
+        restarts: int = 2,
+        autoattack: float | None = 0.05,
+        autoattack_n: int = 100,
+    ):
+        if norm not in NORMS:
+            raise ValueError(f"norm must be linf or l2, got {norm!r}")
+        if not epsilons or min(epsilons) <= 0 or (autoattack is not None and autoattack <= 0):
+            raise ValueError(f"epsilons and autoattack must be above 0, got {list(epsilons)}, {autoattack}")
+        if min(steps, restarts, autoattack_n) < 1 or (n is not None and n < 2):
+            raise ValueError("steps, restarts and autoattack_n must be at least 1, n at least 2 or null")
+        self.norm, self.epsilons, self.n = norm, sorted(float(e) for e in epsilons), n
+        self.steps, self.restarts, self.autoattack, self.autoattack_n = steps, restarts, autoattack, autoattack_n
+
+    def check(self, subject: Subject) -> None:
+        need_energy(subject)
+        need_images(subject.data)
+        need_labels(subject.data)
+        if subject.data.value_range is None:
+            raise Skip("dataset.value_range is null: radii are in units of the grey scale")
+        class_probabilities(subject, subject.data.split("test", 2).x)
+        try:
+            import foolbox  # noqa: F401
+        except ImportError as error:
+            raise Skip("needs the package foolbox: pip install ebm-cli[robust]") from error
+
+    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+        self.check(subject)
+        x, y = subject.data.split("test", self.n)
+        attacked = Attacked(Logits(subject), unit(x, subject.data), y, self.norm, subject.seed)
+        clean = (attacked.model(attacked.x).argmax(1) == y).double()
+        curve = {e: attacked.survivors(e, self.steps, self.restarts) for e in self.epsilons}
+        protocol = {"norm": self.norm, "unit": "grey scale [0, 1]", "n": len(x), "seed": subject.seed}
+        pgd = protocol | {"attack": f"PGD-{self.steps}, foolbox", "restarts": self.restarts}
+        values = {f"robust/{self.norm}/clean": share(clean, protocol)}
+        values |= {f"robust/{self.norm}/{e:g}/accuracy": share(s, pgd | {"epsilon": e}) for e, s in curve.items()}
+        return values | self.automatic(attacked, protocol) | self.checks(attacked, clean, curve, pgd)
+
+    def automatic(self, attacked: Attacked, protocol: dict) -> dict[str, Value | Skip]:
+        """AutoAttack on the first images."""
+        if self.autoattack is None:
+            return {}
+        key = f"robust/{self.norm}/{self.autoattack:g}/autoattack"
+        try:
+            survivors = attacked.first(self.autoattack_n).automatic(self.autoattack)
+        except ImportError:
+            return {key: Skip("needs the package pyautoattack: pip install ebm-cli[robust]")}
+        except Skip as reason:
+            return {key: reason}
+        attack = {"attack": "AutoAttack standard", "epsilon": self.autoattack, "n": len(survivors)}
+        return {key: share(survivors, protocol | attack)}
+
+    def checks(self, attacked: Attacked, clean: Tensor, curve: dict, protocol: dict) -> dict[str, Value | Skip]:
+        """What must hold where gradients are not masked; ``passed`` counts what does."""
+        middle = self.epsilons[(len(self.epsilons) - 1) // 2]
+        path = [float(s.mean()) for s in (clean, *curve.values())]
+        rise = max(after - before for before, after in zip(path, path[1:], strict=False))
+        more = attacked.survivors(middle, 4 * self.steps, self.restarts)
+        found = {
+            "unbounded": float(attacked.survivors(UNBOUNDED[self.norm], self.steps, self.restarts).mean()),
+            "rise": max(0.0, rise),
+            "more_steps_gain": float(curve[middle].mean() - (curve[middle] * more).mean()),
+            "zero_gradients": attacked.zero_gradients(),
+        }
+        values = {f"robust/checks/{name}": Value(value, None, len(clean), protocol) for name, value in found.items()}
+        try:
+            few = attacked.first(self.autoattack_n)
+            both = curve[middle][: len(few.x)]
+            found["black_box_gain"] = float((both - both * few.square(middle)).mean())
+            square = protocol | {"attack": "Square, 1000 queries", "epsilon": middle, "n": len(few.x)}
+            values["robust/checks/black_box_gain"] = Value(found["black_box_gain"], None, len(few.x), square)
+        except ImportError:
+            values["robust/checks/black_box_gain"] = Skip("needs the package pyautoattack: pip install ebm-cli[robust]")
+        passed = sum(value <= TOLERATED for value in found.values())
+        values["robust/checks/passed"] = Value(passed, None, len(clean), {"of": len(found), "tolerance": TOLERATED})
+        return values
+
+
+class Logits(nn.Module):
+    """The classifier that a model is, on images in ``[0, 1]``: ``(B, C, H, W) -> (B, K)``."""
+
+    def __init__(self, subject: Subject):
+        super().__init__()
+        self.energy, (self.low, self.high) = subject.energy, subject.data.value_range
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -self.energy.class_energies(self.low + (self.high - self.low) * x)
+
+
+@dataclass
+class Attacked:
+    """A classifier and the images that are attacked.
+
+    Attributes:
+        model: images in ``[0, 1]`` to logits.
+        x: images ``(N, C, H, W)``.
+        y: labels ``(N,)``.
+        norm: ``linf`` or ``l2``.
+        seed: of random starts.
+    """
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    norm: str
+    seed: int
+
+    def first(self, n: int) -> Attacked:
+        return Attacked(self.model, self.x[:n], self.y[:n], self.norm, self.seed)
+
+    def survivors(self, epsilon: float, steps: int, restarts: int) -> Tensor:
+        """1 for every image that no restart breaks, ``(N,)``."""
+        import foolbox
+
+        kind = foolbox.attacks.LinfPGD if self.norm == "linf" else foolbox.attacks.L2PGD
+        attack = kind(steps=steps, rel_stepsize=2.5 / steps, random_start=True)
+        model = foolbox.PyTorchModel(self.model.eval(), bounds=(0, 1), device=self.x.device)
+        alive = torch.ones(len(self.x), dtype=torch.bool)
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(self.seed)
+            for _ in range(restarts):
+                alive &= ~attack(model, self.x, self.y, epsilons=epsilon)[2].cpu()
+        return alive.double()
+
+    def automatic(self, epsilon: float) -> Tensor:
+        """1 for every image that all four attacks of AutoAttack leave right, ``(N,)``."""
+        return self.run_autoattack(epsilon, {"version": "standard"})
+
+    def square(self, epsilon: float, queries: int = 1000) -> Tensor:
+        """The same under Square alone, which sees no gradient."""
+        return self.run_autoattack(epsilon, {"version": "custom", "attacks": ["square"]}, queries)
+
+    def run_autoattack(self, epsilon: float, which: dict, queries: int = 5000) -> Tensor:
+        from pyautoattack import AutoAttack
+
+        logging.getLogger("auto-attack").setLevel(logging.WARNING)
+        if self.zero_gradients() == 1 and which["version"] == "standard":
+            raise Skip("all gradients are zero: AutoAttack's white-box part has nothing to follow")
+        attack = AutoAttack(
+            self.model, norm=NORMS[self.norm], eps=epsilon, seed=self.seed, device=self.x.device, **which
+        )
+        targets = min(9, self.model(self.x[:1]).shape[1] - 1)
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+        attack.square.n_queries = queries
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(self.seed)
+            labels = attack.run_standard_evaluation(self.x, self.y, batch_size=250)[1]
+        return (labels == self.y).double()
+
+    def zero_gradients(self) -> float:
+        """Share of images at which the loss has no gradient at all."""
+        with torch.enable_grad():
+            x = self.x.clone().requires_grad_()
+            (grad,) = torch.autograd.grad(cross_entropy(self.model(x), self.y, reduction="sum"), x)
+        return float((grad.flatten(1).abs().amax(1) == 0).double().mean())
+
+
+def share(right: Tensor, protocol: dict) -> Value:
+    """Mean of zeros and ones with its binomial standard error."""
+    p, n = float(right.mean()), len(right)
+    return Value(p, (p * (1 - p) / n) ** 0.5, n, protocol)

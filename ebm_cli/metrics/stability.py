@@ -1,0 +1,88 @@
+"""stability: do samples have the energy of the data, fresh chains that of kept ones, long chains that of short ones?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ebm_cli import pictures
+from ebm_cli import run as runs
+from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy
+from ebm_cli.models.energy import energies
+from ebm_cli.run import Subject
+from ebm_cli.tasks import LongRun
+
+CHUNK = 500
+
+
+class Stability(Metric):
+    """Energy gaps in units of the standard deviation of test energies, and the drift of long chains.
+
+    ``gap`` is fresh samples minus test data; ``kept`` is fresh samples minus the chains that the checkpoint keeps: far
+    from 0, sampling does not reach what training has seen. ``long/...`` are the figures of ``task=long_run``: chains
+    from data and from noise, at the usual length and ``times`` as long (Nijkamp et al. 2020). Written too:
+    ``energies.png``, histograms of train, test, samples, kept chains and noise.
+
+    Args:
+        n: inputs of each kind.
+        times: length of the long chains, in units of the usual one.
+    """
+
+    def __init__(self, *, n: int = 250, times: int = 10):
+        if n < 2 or times < 1:
+            raise ValueError(f"n >= 2 and times >= 1 expected, got n={n}, times={times}")
+        self.n, self.times = n, times
+
+    def check(self, subject: Subject) -> None:
+        need_energy(subject)
+        if subject.sampler is None:
+            raise Skip("this needs a run to sample from: give run=PATH")
+
+    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+        self.check(subject)
+        groups = {name: energy_of(subject, x) for name, x in self.inputs(subject).items()}
+        pictures.energies(groups, subject.directory / "energies.png")
+        protocol = {"n_steps": subject.n_steps, "unit": "standard deviations of test energies"}
+        values = {"stability/gap": gap(groups["samples"], groups["test"], groups["test"].std(), protocol)}
+        if "kept" in groups:
+            values["stability/kept"] = gap(groups["samples"], groups["kept"], groups["test"].std(), protocol)
+        else:
+            values["stability/kept"] = Skip("the checkpoint keeps no chains: objective=pcd does")
+        figures = LongRun(times=self.times)(replace(subject, samples=None), self.n).figures
+        said = {"times": self.times, "what": "task=long_run"}
+        return values | {f"stability/long/{name}": Value(v, None, self.n, said) for name, v in figures.items()}
+
+    def inputs(self, subject: Subject) -> dict[str, Tensor]:
+        """Inputs of every kind, ``(n, *shape)`` each."""
+        generator = torch.Generator(subject.device).manual_seed(subject.seed)
+        kept = kept_chains(subject)
+        return {
+            "train": subject.data.split("train", self.n).x,
+            "test": subject.data.split("test", self.n).x,
+            "samples": subject.draw(self.n).x,
+            **({} if kept is None else {"kept": kept[: self.n]}),
+            "noise": subject.base.sample(self.n, generator).cpu(),
+        }
+
+
+def energy_of(subject: Subject, x: Tensor) -> Tensor:
+    """Energies ``(N,)`` on the CPU."""
+    return energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu()
+
+
+def kept_chains(subject: Subject) -> Tensor | None:
+    """The chains ``(N, *shape)`` in the run's checkpoint, or None."""
+    if subject.config is None or subject.config.get("run") is None:
+        return None
+    name = subject.config.get("checkpoint", "last")
+    content = runs.read_checkpoint(runs.checkpoint_of(runs.find_run(subject.config["run"]), name))
+    entries = content["ranks"][0]["chains"]["entries"] if content.get("ranks") else None
+    return None if entries is None else entries["x"].float()
+
+
+def gap(a: Tensor, b: Tensor, unit: Tensor, protocol: dict) -> Value:
+    """Difference of mean energies in ``unit``, with its standard error."""
+    stderr = float((a.var() / len(a) + b.var() / len(b)).sqrt() / unit)
+    return Value(float((a.mean() - b.mean()) / unit), stderr, len(a), protocol)
