@@ -51,7 +51,7 @@ class Stability(Metric):
         else:
             values["stability/kept"] = Skip("the checkpoint keeps no chains: objective=pcd does")
         figures = LongRun(times=self.times)(replace(subject, samples=None), self.n).figures
-        said = {"times": self.times, "what": "task=long_run"}
+        said = {"times": self.times, "n_steps": figures.pop("n_steps_long"), "what": "task=long_run"}
         return values | {f"stability/long/{name}": Value(v, None, self.n, said) for name, v in figures.items()}
 
     def inputs(self, subject: Subject) -> dict[str, Tensor]:
