@@ -1,8 +1,7 @@
-"""What happens around training: checkpoints, the divergence guard, sample grids, throughput."""
+"""What happens around training: the divergence guard, sample grids, throughput."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from pathlib import Path
@@ -12,27 +11,6 @@ import torch
 
 from ebm_cli import pictures
 from ebm_cli.samplers import DivergenceError
-
-
-class Checkpoints(pl.callbacks.Checkpoint):
-    """Writes ``last.ckpt`` at the end of every epoch, beside the old one and then renamed over it.
-
-    Args:
-        directory: where checkpoints go.
-    """
-
-    def __init__(self, directory: Path):
-        self.directory = directory
-
-    def on_train_epoch_end(self, trainer, module) -> None:
-        self.write(trainer, "last.ckpt")
-
-    def write(self, trainer, name: str) -> None:
-        """Saves on all ranks (each adds its own chains), renames on rank 0."""
-        beside = self.directory / f"{name}.part"
-        trainer.save_checkpoint(beside)
-        if trainer.is_global_zero:
-            os.replace(beside, self.directory / name)
 
 
 class DivergenceGuard(pl.Callback):
@@ -101,11 +79,11 @@ class SampleGrid(pl.Callback):
 
     def on_train_epoch_end(self, trainer, module) -> None:
         epoch = trainer.current_epoch + 1
-        kept = module.chains.buffer.entries
+        kept = module.chains.stored(self.number)
         if epoch % self.every or kept is None or not trainer.is_global_zero:
             return
         file = self.directory / f"epoch_{epoch:04d}.png"
-        pictures.draw(module.chains.stored(self.number).x.cpu(), trainer.datamodule, file)
+        pictures.draw(kept.x.cpu(), trainer.datamodule, file)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [str(file)], step=trainer.global_step)

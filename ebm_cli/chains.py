@@ -114,6 +114,7 @@ class Chains:
         self.sampler, self.buffer, self.base, self.draw_data = sampler, buffer, base, draw_data
         self.n_classes, self.device = n_classes, torch.device(device)
         self.view = view or SamplingView("none")
+        self.latest: Entries | None = None  # the negatives of the last update
         if sampler.exact and self.view.precision == "bfloat16":
             name = type(sampler).__name__
             raise ValueError(f"view=bfloat16: {name} accepts or refuses by energies, which need float32")
@@ -140,9 +141,9 @@ class Chains:
         conditional = energy.given(y=labels) if needs_labels(energy) else energy
         seen = conditional if through else self.view.of(conditional, entries.x)
         chain = self.sampler.sample(seen, entries.x, generator=self.generator, through=through)
+        self.latest = Entries(chain.x, labels, entries.age + self.sampler.n_steps)
         if start is None:
-            moved = Entries(chain.x, labels, entries.age + self.sampler.n_steps)
-            self.buffer.write(index, moved)
+            self.buffer.write(index, self.latest)
         chain.stats["age"] = entries.age
         chain.y = labels
         return chain
@@ -175,10 +176,10 @@ class Chains:
         none = torch.full((len(x),), -1, dtype=torch.long, device=self.device)
         return Entries(x, none if y is None else y, torch.zeros_like(none))
 
-    def stored(self, n: int) -> Entries:
-        """The first ``n`` kept chains, without moving them."""
-        kept = self.buffer.entries
-        return Entries(kept.x[:n].float(), kept.y[:n], kept.age[:n])
+    def stored(self, n: int) -> Entries | None:
+        """The first ``n`` kept chains, or of the last negatives where none are kept, without moving them; or None."""
+        kept = self.buffer.entries or self.latest
+        return None if kept is None else Entries(kept.x[:n].float(), kept.y[:n], kept.age[:n])
 
     @property
     def horizon(self) -> int | None:
@@ -196,11 +197,13 @@ class Chains:
         }
 
     def load_state(self, state: dict) -> None:
-        self.generator.set_state(state["generator"].cpu())
+        if state["generator"] is not None:
+            self.generator.set_state(state["generator"].cpu())
         self.buffer.cursor = state["cursor"]
         self.view.load_state(state["view"])
         if state["entries"] is not None:
             self.buffer.entries = Entries(**{k: v.to(self.device) for k, v in state["entries"].items()})
+            self.buffer.size = len(self.buffer.entries.x)
 
 
 def needs_labels(energy: Energy) -> bool:

@@ -66,6 +66,14 @@ class Pictures:
 
 
 @dataclass
+class Keep:
+    """Which checkpoints are kept; see conf/train.yaml."""
+
+    earlier: int = MISSING
+    best: bool = MISSING
+
+
+@dataclass
 class TrainConfig:
     """Keys of `ebm-train`, and of the config that a run keeps."""
 
@@ -88,6 +96,7 @@ class TrainConfig:
     view: str = MISSING
     threads: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
+    checkpoints: Keep = field(default_factory=Keep)
     guard: Guard = field(default_factory=Guard)
     pictures: Pictures = field(default_factory=Pictures)
 
@@ -294,7 +303,7 @@ def check(cfg: DictConfig, schema) -> None:
     for key in cfg:
         if key not in fields:
             raise ConfigError(unknown(str(key), list(fields)))
-    for key, kind in (("schedule", Schedule), ("guard", Guard), ("pictures", Pictures)):
+    for key, kind in (("schedule", Schedule), ("guard", Guard), ("checkpoints", Keep), ("pictures", Pictures)):
         for inner in cfg.get(key) or {}:
             if inner not in kind.__dataclass_fields__:
                 raise ConfigError(unknown(f"{key}.{inner}", list(kind.__dataclass_fields__)))

@@ -50,6 +50,7 @@ def evaluate(cfg) -> None:
 
     directory = Path(HydraConfig.get().runtime.output_dir)
     subject, origin = judged(cfg, directory)
+    directory = subject.directory
     metrics = chosen(cfg, subject)
     values, skipped = {}, missing_needs(metrics, subject)
     report.write(directory, cfg.seed, origin, values, skipped)
@@ -59,7 +60,7 @@ def evaluate(cfg) -> None:
         measured, missing = measure(name, metric, subject)
         values, skipped = values | measured, skipped | missing
         report.write(directory, cfg.seed, origin, values, skipped)
-    log(cfg, values)
+    log(cfg, values, directory)
     if not values:
         raise ConfigError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
     print(report.table(values, skipped))
@@ -149,14 +150,13 @@ def measure(name: str, metric, subject) -> tuple[dict, dict]:
     return {key: value for key, value in found.items() if key not in missing}, missing
 
 
-def log(cfg, values: dict) -> None:
-    """Sends the numbers to the loggers."""
-    from ebm_cli.config import build
+def log(cfg, values: dict, directory: Path) -> None:
+    """Sends the numbers to the loggers, those of a run into its own wandb run."""
+    from ebm_cli import loggers
 
-    for name, node in (cfg.logger or {}).items():
-        logger = build(node, f"logger.{name}")
-        logger.log_metrics({key: value.value for key, value in values.items()}, step=0)
-        logger.finalize("success")
+    run = directory if cfg.run is None else Path(cfg.run)
+    numbers = {key: value.value for key, value in values.items()}
+    loggers.log_results(cfg.logger, run, numbers, sorted(directory.glob("*.png")))
 
 
 # Given samples -----------------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
-from ebm_cli import callbacks, history, pictures
+from ebm_cli import callbacks, checkpoints, history, loggers, pictures
 from ebm_cli import run as runs
 from ebm_cli.config import build, plain
+from ebm_cli.interrupt import Interrupt
 from ebm_cli.module import Budget, EnergyModule
 from ebm_cli.samplers import DivergenceError
 
@@ -31,7 +32,8 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
     budget = options.pop("max_time")
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stderr.isatty()  # not into log files
     hooks = [
-        callbacks.Checkpoints(directory / "checkpoints"),
+        checkpoints.Checkpoints(directory / "checkpoints", cfg.checkpoints.earlier, cfg.checkpoints.best),
+        Interrupt(),
         callbacks.DivergenceGuard(cfg.guard.growth, cfg.guard.window, cfg.guard.nats),
         callbacks.Throughput(),
         callbacks.SampleGrid(directory / "samples", cfg.pictures.every_n_epochs, cfg.pictures.number),
@@ -40,9 +42,9 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
         hooks.append(Budget(budget))
     if cfg.ema_decay is not None:
         hooks.append(pl.callbacks.EMAWeightAveraging(decay=cfg.ema_decay, use_buffers=False))
-    loggers = [build(node, f"logger.{name}") for name, node in cfg.logger.items()]
+    logs = list(loggers.build_loggers(cfg.logger, directory).values())
     return pl.Trainer(
-        **options, callbacks=hooks, logger=loggers, default_root_dir=directory, use_distributed_sampler=False
+        **options, callbacks=hooks, logger=logs, default_root_dir=directory, use_distributed_sampler=False
     )
 
 
@@ -78,17 +80,32 @@ def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> Non
     Raises:
         DivergenceError: naming the metric, its bound, the last good checkpoint and what to try next.
     """
-    last = directory / "checkpoints" / "last.ckpt"
+    start = checkpoints.newest_good(directory / "checkpoints")
+    if start is not None:
+        runs.read_checkpoint(start)  # refuses what Lightning would meet with a page of text
     try:
-        trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, data, ckpt_path=start, weights_only=True)
     except DivergenceError as error:
-        raise DivergenceError(f"{error}. {advice(module.config, last)}") from error
+        raise DivergenceError(f"{error}. {advice(module.config, directory / 'checkpoints')}") from error
     finally:
-        if "wandb" in sys.modules:  # or the next job of a sweep would log into this one's run
-            sys.modules["wandb"].finish()
+        loggers.finish()
+    leave_if_interrupted(trainer, directory)
 
 
-def advice(config: dict, last: Path) -> str:
+def leave_if_interrupted(trainer: pl.Trainer, directory: Path) -> None:
+    """Ends the process, saying how to go on, where a signal has ended the run; status 128 + signal, as shells have it.
+
+    Only rank 0 leaves with that status: Lightning kills all ranks when another one fails.
+    """
+    (interrupt,) = (hook for hook in trainer.callbacks if isinstance(hook, Interrupt))
+    if interrupt.signum is None:
+        return
+    if trainer.is_global_zero:
+        print(f"\nstopped after epoch {trainer.current_epoch}, saved; go on with: ebm-train run={directory}")
+    sys.exit(128 + interrupt.signum if trainer.is_global_zero else 0)
+
+
+def advice(config: dict, directory: Path) -> str:
     """What to do after a divergence: the checkpoint to go on from, and gentler settings, as words to paste."""
     tries = [f"optimizer.lr={config['optimizer']['lr'] / 3:.1g}"]
     if config["trainer"]["gradient_clip_val"] is None:
@@ -98,8 +115,8 @@ def advice(config: dict, last: Path) -> str:
     step = config["sampler"].get("step_size")
     if isinstance(step, float | int):
         tries.append(f"sampler.step_size={step / 2:.3g}")
-    if last.is_file():
-        return f"Go on from the last good checkpoint: ebm-train run={last.parents[1]} {' '.join(tries)}"
+    if (directory / "last.ckpt").is_file():
+        return f"Go on from the last good checkpoint: ebm-train run={directory.parent} {' '.join(tries)}"
     return f"No checkpoint was written yet. Start again with: {' '.join(tries)}"
 
 
@@ -107,12 +124,15 @@ def advice(config: dict, last: Path) -> str:
 
 
 def report(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> None:
-    """Final pictures and numbers of a run, and the commands that come next."""
+    """Final pictures and numbers of a run, and the commands that come next; all ranks sample, rank 0 writes."""
+    trainer.strategy.barrier()
+    subject = subject_of(directory, module, data)
+    drawn = subject.draw()
+    if not trainer.is_global_zero:
+        return
     rows = history.read_rows(directory / "metrics.csv")
     if rows:
         pictures.curves(rows, directory / "curves.png")
-    subject = subject_of(directory, module, data)
-    drawn = subject.draw()
     x = drawn.x[: module.config["pictures"]["number"]] if len(data.shape) > 1 else drawn.x
     pictures.draw(x, data, directory / "samples.png", subject.energy)
     pictures.energies(energy_groups(subject, drawn), directory / "energies.png")

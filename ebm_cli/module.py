@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytorch_lightning as pl
@@ -14,6 +16,8 @@ from ebm_cli.config import build
 from ebm_cli.models import Base, Energy, Support, Tilted
 from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers import DivergenceError
+
+N_VALIDATION = 500  # validation examples behind the choice of best.ckpt
 
 
 class EnergyModule(pl.LightningModule):
@@ -61,9 +65,15 @@ class EnergyModule(pl.LightningModule):
             rank=self.global_rank,
             view=SamplingView(self.config["view"]),
         )
-        torch.manual_seed(rank_seed(self.config["seed"], self.global_rank))
+        self.start_noise(0)
         if self.config["compile"]:
             self.compile_network()
+
+    def start_noise(self, step: int) -> None:
+        """Seeds this rank's generators for what comes after update ``step``."""
+        seed = rank_seed(self.config["seed"] + step, self.global_rank)
+        torch.manual_seed(seed)
+        self.chains.generator.manual_seed(seed)
 
     def compile_network(self) -> None:
         """Compiles the network in place, which keeps the names of its weights."""
@@ -117,6 +127,32 @@ class EnergyModule(pl.LightningModule):
     def trainer_timer(self):
         return next((c for c in self.trainer.callbacks if isinstance(c, Budget)), None)
 
+    # Validation -----------------------------------------------------------------------------------------------
+
+    def validate(self) -> float | None:
+        """What ``best.ckpt`` has least of, on the validation split, the mean over ranks; logged under its name."""
+        batch = self.trainer.datamodule.split("validation", N_VALIDATION)
+        batch = type(batch)(*(None if v is None else v.to(self.device) for v in batch))
+        with torch.random.fork_rng(), self.evaluating():
+            torch.manual_seed(self.config["seed"])
+            found = self.objective.validation(self.energy, batch, self.chains)
+        if found is None:
+            return None
+        name, value = found
+        value = float(self.trainer.strategy.reduce(value.detach().float(), reduce_op="mean"))
+        for logger in self.trainer.loggers:
+            logger.log_metrics({f"validation/{name}": value}, step=self.global_step - 1)
+        return value
+
+    @contextmanager
+    def evaluating(self):
+        """The energy in evaluation mode, and back in training mode after."""
+        self.energy.eval()
+        try:
+            yield
+        finally:
+            self.energy.train()
+
     # Logging --------------------------------------------------------------------------------------------------
 
     def keep(self, metrics: dict[str, torch.Tensor]) -> None:
@@ -161,13 +197,18 @@ class EnergyModule(pl.LightningModule):
         """Gives this rank its own state back."""
         if self.chains is None:
             return
-        ranks = checkpoint["ranks"]
-        if len(ranks) != self.trainer.world_size:
-            raise ValueError(f"the checkpoint holds {len(ranks)} ranks and this run has {self.trainer.world_size}")
-        mine = ranks[self.global_rank]
+        ranks, world = checkpoint["ranks"], self.trainer.world_size
+        if len(ranks) == world:
+            mine = ranks[self.global_rank]
+            load_random_state(mine["random"])
+        else:
+            mine = share_out(ranks, self.global_rank, world)
+            self.start_noise(checkpoint["global_step"])
+            if self.global_rank == 0:
+                change = f"{len(ranks)} processes before, {world} now"
+                sys.stderr.write(f"warning: {change}: chains are shared out anew, with new noise\n")
         self.chains.load_state(mine["chains"])
         self.objective.load_rank_state(mine["objective"])
-        load_random_state(mine["random"])
         self.share = checkpoint["share"]
 
 
@@ -228,6 +269,23 @@ def gather(mine):
     everyone = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, mine)
     return everyone
+
+
+def share_out(ranks: list[dict], rank: int, world: int) -> dict:
+    """What one of ``world`` processes takes over of the states of another number of them; noise is not among it."""
+    chains = {**ranks[0]["chains"], "cursor": 0, "generator": None}
+    if chains["entries"] is not None:
+        chains["entries"] = share([r["chains"]["entries"] for r in ranks], rank, world)
+    return {"chains": chains, "objective": share([r["objective"] for r in ranks], rank, world)}
+
+
+def share(states: list[dict], rank: int, world: int) -> dict:
+    """Tensors of all states joined along their first axis and cut into ``world`` parts; plain values as the first."""
+    joined = {}
+    for key, value in states[0].items():
+        rows = isinstance(value, torch.Tensor) and value.ndim
+        joined[key] = torch.cat([s[key] for s in states]).tensor_split(world)[rank].clone() if rows else value
+    return joined
 
 
 def random_state() -> dict:

@@ -17,6 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ebm_cli import devices
 from ebm_cli.chains import rank_seed
 from ebm_cli.config import ConfigError, build, find_run
 from ebm_cli.models import Base, Energy, Support
@@ -187,8 +188,7 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
     asked = cfg.sampler.get("n_steps")
     if asked is not None and asked != kept["sampler"].get("n_steps"):
         n_steps = asked
-    wants_gpu = cfg.trainer.accelerator in ("auto", "gpu", "cuda")
-    device = torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    device = devices.join(cfg)
     return Subject(
         energy=energy.to(device),
         base=base.to(device),
@@ -198,7 +198,7 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
         horizon=horizon,
         seed=cfg.seed,
         num_samples=num_samples,
-        directory=directory,
+        directory=devices.own(directory),
         config=cfg,
         device=device,
         view=view_of(cfg.view, content),
@@ -219,7 +219,7 @@ def generate(
     y: Tensor | None = None,
     start: Tensor | None = None,
 ) -> Samples:
-    """Samples in blocks whose randomness depends on (seed, block) alone.
+    """Samples in blocks whose randomness depends on (seed, block) alone, shared out among the processes.
 
     Args:
         energy: instead of the subject's own: a composition, where it binds anything per row, bound to n rows.
@@ -231,8 +231,8 @@ def generate(
     energy = subject.energy if energy is None else energy
     if y is None and needs_labels(energy):
         y = torch.arange(n) % energy.n_classes
-    parts = []
-    for block in range(-(-n // BLOCK)):
+    mine = {}
+    for block in range(-(-n // BLOCK))[devices.rank() :: devices.world()]:
         rows = slice(block * BLOCK, min((block + 1) * BLOCK, n))
         generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, block))
         labels = None if y is None else y[rows].to(subject.device)
@@ -241,8 +241,9 @@ def generate(
         x = fresh if start is None else start[rows].to(subject.device)
         chain = subject.sampler.sample(subject.view.of(conditional, x), x, n_steps=n_steps, generator=generator)
         with torch.no_grad():
-            parts.append((chain.x.cpu(), conditional(chain.x).cpu()))
-    x, values = (torch.cat(p) for p in zip(*parts, strict=True))
+            mine[block] = chain.x.cpu(), conditional(chain.x).cpu()
+    blocks = {block: part for parts in devices.everyone(mine) for block, part in parts.items()}
+    x, values = (torch.cat(p) for p in zip(*(blocks[block] for block in sorted(blocks)), strict=True))
     return Samples(x, values, y, n_steps)
 
 

@@ -41,5 +41,4 @@ def train(cfg) -> None:
         fitting.warn_of_long_steps(module.config, data)
         fitting.prepare(directory, cfg)
     fitting.fit(trainer, module, data, directory)
-    if trainer.is_global_zero:
-        fitting.report(trainer, module, data, directory)
+    fitting.report(trainer, module, data, directory)

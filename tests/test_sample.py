@@ -78,7 +78,7 @@ def test_conditional_samples_carry_their_labels(command, run, tmp_path):
         (["num_samples=0"], "num_samples=0"),
         (["sampler.n_steps=0"], "n_steps"),
         (["run=outputs/runs/none"], "no run there"),
-        (["checkpoint=best"], "there are: last.ckpt"),
+        (["checkpoint=first"], "there are: best.ckpt"),
         (["dataset=8gaussians"], "shape"),
         (["sampler.step_sze=1"], "step_size"),
         (["task=nope"], "task=nope"),

@@ -36,6 +36,10 @@ class JEM(ContrastiveDivergence):
         nll, scores = classification(class_energies[: len(batch.x)], batch.y)
         return Loss(loss + self.cross_entropy * nll, metrics | scores | chain_metrics(chain))
 
+    def validation(self, energy: Energy, batch, chains) -> tuple[str, Tensor] | None:
+        """The cross-entropy of held-out labels."""
+        return "nll", classification(energy.class_energies(batch.x), batch.y)[0]
+
 
 class Classifier(Objective):
     """``-log p(y|x)`` alone: the yardstick of a JEM, with the same network and the same energy ``E(x)``."""
@@ -44,6 +48,10 @@ class Classifier(Objective):
 
     def forward(self, energy: Energy, batch, chains) -> Loss:
         return Loss(*classification(energy.class_energies(batch.x), batch.y))
+
+    def validation(self, energy: Energy, batch, chains) -> tuple[str, Tensor] | None:
+        """The cross-entropy of held-out labels."""
+        return "nll", classification(energy.class_energies(batch.x), batch.y)[0]
 
 
 def classification(class_energies: Tensor, y: Tensor) -> tuple[Tensor, dict]:

@@ -41,6 +41,12 @@ class ContrastiveDivergence(Objective):
         loss, metrics = contrast(positive, negative, self.energy_l2)
         return Loss(loss, metrics | chain_metrics(chain))
 
+    def validation(self, energy: Energy, batch, chains) -> tuple[str, Tensor] | None:
+        """The energy distance between the chains and held-out data; None where chains start from data, near which they
+        stay whatever the model."""
+        kept = None if self.start == "data" else chains.stored(len(batch.x))
+        return None if kept is None else ("energy_distance", energy_distance(kept.x, batch.x))
+
     def negatives(self, energy: Energy, batch, chains):
         """As many chains as there are data, started where the objective says."""
         start = {"buffer": None, "data": batch.x, "noise": "noise"}[self.start]
@@ -51,6 +57,13 @@ class ContrastiveDivergence(Objective):
 def with_labels(energy: Energy, y: Tensor | None, chain) -> Energy:
     """``energy`` with the labels of data and negatives bound, where it needs them."""
     return energy.given(y=torch.cat([y, chain.y])) if needs_labels(energy) else energy
+
+
+def energy_distance(x: Tensor, y: Tensor) -> Tensor:
+    """``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` of flattened inputs, unbiased; 0 for one law (Szekely & Rizzo 2013)."""
+    x, y = x.flatten(1), y.flatten(1)
+    within = sum(torch.pdist(z).sum() * 2 / (len(z) * (len(z) - 1)) for z in (x, y))
+    return 2 * torch.cdist(x, y).mean() - within
 
 
 def contrast(positive: Tensor, negative: Tensor, energy_l2: float) -> tuple[Tensor, dict]:

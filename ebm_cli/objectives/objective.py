@@ -37,6 +37,14 @@ class Objective(nn.Module):
     def fit(self, base) -> None:
         """Called once before training with the base density, for objectives that contrast with it."""
 
+    def validation(self, energy: Energy, batch, chains) -> tuple[str, Tensor] | None:
+        """Name and value, on held-out data, of what a better model has less of; None where there is no such thing.
+
+        The loss itself serves where it is a proper score; a contrastive loss says nothing and must not be given.
+        """
+        with torch.enable_grad():
+            return "loss", self(energy, batch, chains).loss
+
     def rank_state(self) -> dict:
         """What this rank alone must keep to resume exactly (walkers, log-weights): tensors and plain values."""
         return {}

@@ -1,0 +1,56 @@
+"""Loggers of a run: what is logged of it later, by ebm-sample and ebm-eval, goes into the same wandb run."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from ebm_cli.config import build
+
+
+def build_loggers(nodes, run: Path) -> dict:
+    """The loggers of ``nodes`` by name, wandb's under the identity of the run directory ``run``."""
+    return {name: build(node, f"logger.{name}", **identity(name, run)) for name, node in (nodes or {}).items()}
+
+
+def identity(name: str, run: Path) -> dict:
+    """What makes wandb go on with one run: an id that the run directory decides; jobs of a sweep share a group.
+
+    wandb needs a place for its files that can be written, also where there is no home directory.
+    """
+    if name != "wandb":
+        return {}
+    for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        if not os.access(Path("~").expanduser(), os.W_OK):
+            os.environ.setdefault(variable, str(run / "wandb"))
+    group = run.parent.name if run.parent.parent.name == "sweeps" else None
+    return {"id": wandb_id(run), "resume": "allow"} | ({"group": group} if group else {})
+
+
+def wandb_id(run: Path) -> str:
+    """``<name>-<stamp>`` of a run directory as wandb takes it."""
+    return re.sub(r"[^\w.-]", "-", f"{run.parent.name}-{run.name}")[-120:]
+
+
+@rank_zero_only
+def log_results(nodes, run: Path, values: dict[str, float], images: list[Path]) -> None:
+    """Logs final numbers and pictures of a run: into its wandb run's summary, elsewhere as one step."""
+    for name, logger in build_loggers(nodes, run).items():
+        if name == "wandb":
+            logger.experiment.summary.update(values)
+            for image in images:
+                logger.log_image(image.stem, [str(image)])
+        else:
+            logger.log_metrics(values, step=0)
+        logger.finalize("success")
+    finish()
+
+
+def finish() -> None:
+    """Ends the wandb run of this process, or the next job of a sweep would log into it."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
