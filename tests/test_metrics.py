@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import subject
+from conftest import CONF, subject
 
-from ebm_cli import evaluate
-from ebm_cli.config import ConfigError, option_node
+from ebm_cli import evaluate, metrics
+from ebm_cli.config import ConfigError, option_node, options
 from ebm_cli.datasets import Digits, RingOfGaussians, Toy
 from ebm_cli.metrics import OOD, Density, FDClassifier, Metric, Skip, Value, report
 from ebm_cli.models import Energy, Network
@@ -50,6 +50,17 @@ def test_a_metric_that_fails_and_rows_that_are_missing_are_recorded(digits, tmp_
 
     assert evaluate.measure("partial", Partial(), None) == ({"a": Value(1.0)}, {"b": "no b"})
     assert evaluate.measure("broken", Broken(), None) == ({}, {"broken": "no weights: put them there"})
+
+
+def test_a_metric_without_what_it_needs_is_told_before_anything_is_sampled_and_the_others_go_on(command, tmp_path):
+    pytest.importorskip("torch_fidelity")
+    np.savez(tmp_path / "mine.npz", samples=Digits(value_range=[-1, 1]).split("test").x.numpy())
+    words = ("samples=mine.npz", "dataset=digits", "metric=[fid,fd_pixel,ood]", "metric.fid.weights=nowhere.pth")
+    status, out, error = command("ebm-eval", *words)
+    assert status == 0, error
+    found = written(tmp_path / "outputs" / "evals" / "samples")
+    assert set(found["metrics"]) == {"fd_pixel", "fd_pixel/test"} and set(found["skipped"]) == {"fid", "ood"}
+    assert "nowhere.pth" in found["skipped"]["fid"] and "run=PATH" in found["skipped"]["ood"]
 
 
 def test_metrics_json_has_the_schema_of_all_commands(tmp_path):
@@ -143,10 +154,15 @@ def test_ebm_eval_judges_samples_without_a_run(command, tmp_path, untrained):
     assert found["metrics"]["fd_classifier"]["protocol"]["samples"].startswith("mine.npz")
 
 
-@pytest.mark.parametrize("name, kind", [("density", Density), ("fd_classifier", FDClassifier), ("ood", OOD)])
-def test_metric_options_are_the_defaults_of_their_class(name, kind):
+NAMED = ("fid", "kid", "inception_score", "precision_recall", "fidelity")  # settings of one class: values differ
+
+
+@pytest.mark.parametrize("name", options("metric"))
+def test_metric_options_are_the_keywords_of_their_class_with_its_defaults(name):
     node = option_node("metric", name)
-    assert node.pop("_target_") == f"ebm_cli.metrics.{kind.__name__}"
+    kind = getattr(metrics, node.pop("_target_").removeprefix("ebm_cli.metrics."))
     keywords = {key: p.default for key, p in inspect.signature(kind).parameters.items()}
     assert list(node) == list(keywords)
-    assert {k: tuple(v) if isinstance(v, list) else v for k, v in node.items()} == keywords
+    if name not in NAMED:
+        assert {k: tuple(v) if isinstance(v, list) else v for k, v in node.items()} == keywords
+    assert (CONF / "metric" / f"{name}.yaml").read_text().splitlines()[1].startswith("# ")
