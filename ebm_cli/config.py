@@ -498,8 +498,36 @@ def launch(verb: str, config_name: str, task, schema) -> None:
 def check_composed(cfg: DictConfig, schema, hydra_cfg) -> None:
     """All checks that a composed config must pass before anything is built."""
     sources = [Path(s.path) for s in hydra_cfg.runtime.config_sources if s.schema == "file"] + [conf_dir()]
+    check_sweep(cfg, hydra_cfg)
     check_leftovers(dict(hydra_cfg.runtime.choices), sources, list(hydra_cfg.overrides.task))
     check(cfg, schema)
+
+
+def check_sweep(cfg: DictConfig, hydra_cfg) -> None:
+    """Raises ConfigError for sweepers that choose values as they go on several devices: processes would disagree."""
+    choosing = (
+        hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN" and "Basic" not in hydra_cfg.sweeper._target_
+    )
+    if choosing and str(cfg.trainer.devices) not in ("1", "[0]"):
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}: with hydra/sweeper={hydra_cfg.runtime.choices['hydra/sweeper']} "
+            "every process would draw values of its own; take one device per job"
+        )
+
+
+def refuse_storage(words: list[str]) -> None:
+    """Raises ConfigError for an Optuna storage that the installed packages cannot open."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    asked = next((word for word in words if word.startswith("hydra.sweeper.storage=")), None)
+    if asked is None or asked.endswith("=null"):
+        return
+    try:
+        optuna, alchemy = (int(version(package).split(".")[0]) for package in ("optuna", "SQLAlchemy"))
+    except PackageNotFoundError as error:
+        raise ConfigError(f"{asked}: needs the package {error.name}: pip install 'ebm-cli[sweep]'") from error
+    if optuna < 3 and alchemy >= 2:
+        raise ConfigError(f"{asked}: optuna {optuna} cannot use SQLAlchemy {alchemy}; leave the study in memory (null)")
 
 
 def stop(verb: str, error: Exception) -> typing.NoReturn:

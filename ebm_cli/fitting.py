@@ -67,11 +67,16 @@ def prepare(directory: Path, cfg) -> None:
     """Lays out the run directory, and keeps the resolved config in it."""
     for folder in ("checkpoints", "samples"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
-    kept, text = directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True)
+    kept, text = directory / "config.yaml", text_of(cfg)
     if kept.is_file() and kept.read_text() != text:  # another phase of the run: both configs stay
         kept.rename(directory / f"config.{len(list(directory.glob('config.*.yaml'))) + 1}.yaml")
     runs.write_text(kept, text)
     runs.point_latest(directory)
+
+
+def text_of(cfg) -> str:
+    """A config as config.yaml has it."""
+    return OmegaConf.to_yaml(cfg, resolve=True)
 
 
 def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ebm_cli.config import ConfigError, TrainConfig, inherit, launch, stop
+from ebm_cli.config import ConfigError, TrainConfig, inherit, launch, refuse_storage, stop
 
 GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "logger"]
 
@@ -13,26 +13,34 @@ GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "tr
 def main() -> None:
     """Entry point of the `ebm-train` command; `run=PATH` goes on with a run, in its directory, by its config."""
     goes_on = any(word.startswith("run=") and word != "run=null" for word in sys.argv[1:])
-    if goes_on:
-        try:
+    try:
+        refuse_storage(sys.argv[1:])
+        if goes_on:
             os.environ["EBM_RUN_DIR"] = str(inherit(GROUPS, None, without=()))
-        except ConfigError as error:
-            stop("ebm-train", error)
+    except ConfigError as error:
+        stop("ebm-train", error)
     launch("ebm-train", "resume" if goes_on else "train", train, TrainConfig)
 
 
-def train(cfg) -> None:
-    """Trains what the config says in the current run directory, going on from its last checkpoint if it has one."""
+def train(cfg) -> float | None:
+    """Trains what the config says in the current run directory, going on from its last checkpoint if it has one.
+
+    Returns:
+        the lowest validation value, which sweepers minimise; None if the objective has none.
+    """
     from pathlib import Path
 
     import pytorch_lightning as pl
     from hydra.core.hydra_config import HydraConfig
 
-    from ebm_cli import fitting
+    from ebm_cli import fitting, sweeps
     from ebm_cli.config import build, plain
     from ebm_cli.module import EnergyModule, facts_of
 
     directory = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode.name == "MULTIRUN" and sweeps.is_finished(directory, fitting.text_of(cfg)):
+        print(f"finished before: {directory}")
+        return sweeps.lowest(directory)
     pl.seed_everything(cfg.seed, verbose=False)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
     module = EnergyModule(plain(cfg), facts_of(data))
@@ -42,3 +50,4 @@ def train(cfg) -> None:
         fitting.prepare(directory, cfg)
     fitting.fit(trainer, module, data, directory)
     fitting.report(trainer, module, data, directory)
+    return sweeps.lowest(directory)
