@@ -2,6 +2,7 @@
 
 from ebm_cli.metrics.classifier import Classifier
 from ebm_cli.metrics.density import Density
+from ebm_cli.metrics.during import FIDDuringTraining
 from ebm_cli.metrics.fd_classifier import FDClassifier
 from ebm_cli.metrics.fidelity import Fidelity
 from ebm_cli.metrics.metric import Metric, Skip, Value
@@ -15,6 +16,6 @@ from ebm_cli.metrics.stand_ins import FDEfficientNet, FDPixel
 from ebm_cli.metrics.stein import Stein
 
 __all__ = [
-    "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "Fidelity", "Metric", "Modes",
-    "Nearest", "Points", "Robust", "Skip", "Stability", "Stein", "Value",
+    "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "FIDDuringTraining", "Fidelity",
+    "Metric", "Modes", "Nearest", "Points", "Robust", "Skip", "Stability", "Stein", "Value",
 ]  # fmt: skip
