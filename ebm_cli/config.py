@@ -85,6 +85,7 @@ class TrainConfig:
     optimizer: Any = MISSING
     trainer: Any = MISSING
     logger: Any = MISSING
+    callbacks: Any = None
     name: str = MISSING
     seed: int = MISSING
     run: str | None = None
@@ -313,7 +314,7 @@ def check(cfg: DictConfig, schema) -> None:
     for name in NODES:
         if cfg.get(name) is not None:
             check_node(plain(cfg[name]), name)
-    for name in ("logger", "metric"):
+    for name in ("logger", "metric", "callbacks"):
         for inner, node in (plain(cfg.get(name)) if cfg.get(name) else {}).items():
             check_node(node, f"{name}.{inner}")
 
@@ -563,7 +564,7 @@ def siblings(key: str) -> list[str]:
     if not parent:
         verb = Path(sys.argv[0]).name.removeprefix("ebm-")
         return [*SCHEMAS.get(f"{verb}_schema", TrainConfig).__dataclass_fields__, "experiment"]
-    if group == "metric":  # several at once, each under its own name
+    if group in ("metric", "callbacks"):  # several at once, each under its own name
         name = [*parent.split("."), ""][1]
         return [k for k in option_node(group, name) if k != "_target_"] if name in options(group) else options(group)
     chosen = next((a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith(f"{group}=")), None)

@@ -38,6 +38,7 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
         callbacks.Throughput(),
         callbacks.SampleGrid(directory / "samples", cfg.pictures.every_n_epochs, cfg.pictures.number),
     ]
+    hooks += [build(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()]
     if budget:
         hooks.append(Budget(budget))
     if cfg.ema_decay is not None:

@@ -24,7 +24,7 @@ class FIDDuringTraining(pl.Callback):
     Args:
         every_n_epochs: how often.
         n: images on either side, at most.
-        features: ``inception``, whose weights must be there, or ``classifier``: fd_classifier's, never to be called FID.
+        features: ``inception``, whose weights must be there, or ``classifier``: a stand-in, never to be called FID.
         weights: file of Inception's weights; null looks where torch keeps downloads.
 
     Raises:
