@@ -39,7 +39,7 @@ PRESETS = {  # name: parameters, in thousands
     "voxels": 173,
 }
 FAST = {"cifar10_short_run", "mnist_tutorial8", "shapes_concept", "voxels"}  # the others take the same code, slowly
-METRICS = {"voxels": "nearest", "moving_digits": "nearest"}  # out-of-distribution sets are images
+METRICS = {"voxels": "stability", "moving_digits": "stability"}  # out-of-distribution sets are images
 NEEDS = {"patches_igebm": "skimage"}
 CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in PRESETS]
 
