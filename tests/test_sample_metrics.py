@@ -230,7 +230,7 @@ def test_points_of_the_truth_have_all_modes_and_a_collapsed_set_has_one(tmp_path
     values = Points()(subject(toy, tmp_path, samples=one))
     assert values["points/modes"].value == 1 and values["points/mmd"].value > 0.1
     values = Points()(subject(toy, tmp_path, samples=Samples(torch.zeros(500, 2))))
-    assert values["points/stray"].value == 1
+    assert values["points/stray"].value == 1 and values["points/modes"].value == 0
 
 
 def test_log_density_of_the_pixel_gaussian_is_that_of_its_distribution():

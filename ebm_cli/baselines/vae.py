@@ -26,7 +26,7 @@ class VAE(Baseline):
         self.latent = latent or (16 if dim > 3 else 8)
         self.encoder = mlp(dim, width, width, 2 * self.latent)
         self.decoder = mlp(self.latent, width, width, dim)
-        self.log_std = nn.Parameter(torch.zeros(()))
+        self.log_std = nn.Parameter(torch.tensor(-2.0))  # from 0 the codes collapse before they are of use
 
     def loss(self, x: Tensor) -> Tensor:
         """Minus the evidence lower bound per example, in nats."""

@@ -14,9 +14,9 @@ class Points(Sampled):
     """Maximum mean discrepancy, modes found, and stray points of samples in the plane.
 
     ``points/mmd`` is the squared discrepancy to test points, unbiased, with a Gaussian kernel as wide as the data's
-    deviation over 4 (Gretton et al. 2012): 0 on average for the truth, negative now and then. ``points/modes`` counts
-    modes that at least a quarter of their share of the samples is nearest to; ``points/stray`` is the share of samples
-    where the true density is below all but 1e-3 of its own mass.
+    deviation over 4 (Gretton et al. 2012): 0 on average for the truth, negative now and then. ``points/stray`` is the
+    share of samples where the true density is below all but 1e-3 of its own mass; ``points/modes`` counts modes that at
+    least a quarter of their share of all samples, strays left out, is nearest to.
 
     Args:
         n: samples, at most as many as the test split and the given samples have; null takes that many.
@@ -42,7 +42,7 @@ class Points(Sampled):
             "points/stray": average([float((truth.log_prob(x) < bound).double().mean()) for x in sets], n, protocol),
         }
         if truth.modes is not None:
-            found = [modes_found(x, test, truth.modes) for x in sets]
+            found = [modes_found(x, truth.log_prob(x) >= bound, test, truth.modes) for x in sets]
             values["points/modes"] = average(found, n, protocol | {"of": len(truth.modes)})
         return values
 
@@ -60,7 +60,10 @@ def mmd(x: Tensor, y: Tensor, h: float) -> float:
     return within - 2 * total(x, y) / (n * m)
 
 
-def modes_found(x: Tensor, test: Tensor, modes: Tensor) -> float:
-    """Modes whose nearest samples are at least a quarter of what the test points say."""
-    counts = [torch.bincount(torch.cdist(p, modes.to(p)).argmin(1), minlength=len(modes)) / len(p) for p in (x, test)]
-    return float((counts[0] >= counts[1] / 4).sum())
+def modes_found(x: Tensor, sound: Tensor, test: Tensor, modes: Tensor) -> float:
+    """Modes whose nearest ``sound`` samples ``(n,)`` are at least a quarter of what the test points say."""
+
+    def shares(points: Tensor, of: int) -> Tensor:
+        return torch.bincount(torch.cdist(points, modes.to(points)).argmin(1), minlength=len(modes)) / of
+
+    return float((shares(x[sound], len(x)) >= shares(test, len(test)) / 4).sum())
