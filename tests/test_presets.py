@@ -59,17 +59,16 @@ def test_every_preset_is_here():
     assert set(options("experiment")) == set(PRESETS)
 
 
-@pytest.fixture(scope="module")
-def composed():
-    """``composed(*words)``: the config that ebm-train would have with these words."""
+def composed(*words):
+    """The config that ebm-train would have with these words."""
     for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     with initialize_config_module("ebm_cli.conf", version_base="1.3"):
-        yield lambda *words: compose("train", overrides=["logger.history.directory=.", *words])
+        return compose("train", overrides=["logger.history.directory=.", *words])
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_composes_and_builds_a_network_of_known_size(name, composed):
+def test_a_preset_composes_and_builds_a_network_of_known_size(name):
     cfg = composed(f"experiment={name}")
     check(cfg, TrainConfig)
     data, objective = build(cfg.dataset, "dataset"), build(cfg.objective, "objective")
