@@ -1,5 +1,6 @@
 """What ebm-eval can measure, each a small class: called with a subject, it gives named values."""
 
+from ebm_cli.metrics.ais import AIS
 from ebm_cli.metrics.classifier import Classifier
 from ebm_cli.metrics.density import Density
 from ebm_cli.metrics.during import FIDDuringTraining
@@ -16,6 +17,6 @@ from ebm_cli.metrics.stand_ins import FDEfficientNet, FDPixel
 from ebm_cli.metrics.stein import Stein
 
 __all__ = [
-    "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "FIDDuringTraining", "Fidelity",
+    "AIS", "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "FIDDuringTraining", "Fidelity",
     "Metric", "Modes", "Nearest", "Points", "Robust", "Skip", "Stability", "Stein", "Value",
 ]  # fmt: skip
