@@ -1,10 +1,20 @@
 """Markov transitions and the one loop that runs them; energies are seen through ``Energy`` alone."""
 
+from ebm_cli.samplers.ais import AIS
+from ebm_cli.samplers.annealed import AnnealedLangevin, GradientDescent
 from ebm_cli.samplers.gibbs import Gibbs
 from ebm_cli.samplers.gwg import DiscreteMALA, GibbsWithGradients
+from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.mala import MALA, RandomWalkMetropolis
 from ebm_cli.samplers.sampler import Chain, DivergenceError, Info, Sampler, State
+from ebm_cli.samplers.schedules import Cosine, Geometric, Polynomial
+from ebm_cli.samplers.smc import SMC
+from ebm_cli.samplers.tempering import ParallelTempering, SimulatedTempering
+from ebm_cli.samplers.underdamped import UnderdampedLangevin
 
 __all__ = [
-    "Chain", "DiscreteMALA", "DivergenceError", "Gibbs", "GibbsWithGradients", "Info", "Langevin", "Sampler", "State",
+    "AIS", "AnnealedLangevin", "Chain", "Cosine", "DiscreteMALA", "DivergenceError", "Geometric", "Gibbs",
+    "GibbsWithGradients", "GradientDescent", "HMC", "Info", "Langevin", "MALA", "ParallelTempering", "Polynomial",
+    "RandomWalkMetropolis", "SMC", "Sampler", "SimulatedTempering", "State", "UnderdampedLangevin",
 ]  # fmt: skip

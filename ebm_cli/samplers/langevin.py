@@ -80,10 +80,9 @@ class Langevin(Sampler):
         return grad * per_row(scale, grad)
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
-        x, live = state.x, torch.is_grad_enabled()
         if self.noise_first:
-            x = at_border(self.add_noise(x, i, n, generator), self.boundary, energy.support)
-        value, grad = self.evaluate(energy, x, create_graph=live)
+            state = State(at_border(self.add_noise(state.x, i, n, generator), self.boundary, energy.support))
+        x, value, grad, _ = self.evaluated(energy, state)
         x = self.drift(x, grad, i, n)
         if not self.noise_first:
             x = self.add_noise(x, i, n, generator)

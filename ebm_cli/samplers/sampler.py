@@ -210,7 +210,8 @@ class Sampler:
             n_steps: instead of the sampler's own.
             callback: called as ``callback(i, state, info)`` after each step.
             through: keep the graph (also to the parameters) through the last so many steps, in ``x_live``.
-            aux: ``Chain.state.aux`` of an earlier run, to go on with its replicas, velocities and tuned step sizes.
+            aux: ``Chain.state.aux`` of an earlier run, to go on with its replicas, velocities and tuned step sizes;
+                energies are not among what is taken over, since ``energy`` may have changed.
 
         Raises:
             ValueError: if the energy's support or shape does not fit, or ``n_steps`` is below 1.
@@ -223,7 +224,8 @@ class Sampler:
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(energy):
             with frozen(energy):
                 state = self.init(energy, x.detach().clone(), generator)
-                state = state._replace(aux=state.aux | (aux or {}))
+                known = {name: value for name, value in (aux or {}).items() if name in state.aux}
+                state = state._replace(aux=state.aux | known)
                 for i in range(n - through):
                     state, info = self.step(energy, state, i, n, generator)
                     infos.append(_report(i, state, info, callback))

@@ -1,0 +1,111 @@
+"""Langevin dynamics down a ladder of noise levels or temperatures, and plain descent."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ebm_cli.models.energy import Energy
+from ebm_cli.samplers.boundary import at_border, check_boundary
+from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, row_norm, value_at, whole
+
+
+class AnnealedLangevin(Langevin):
+    """Langevin at noise levels from ``sigma_max`` down to ``sigma_min``, geometrically (Song & Ermon 2019).
+
+    At level sigma the step size is ``step_size * (sigma / sigma_min)^2``. The energy is ``E(x, t=sigma)`` with
+    ``over: noise``, for energies that know noise levels, and ``E(x)`` at temperature ``T (sigma / sigma_min)^2`` with
+    ``over: temperature``.
+
+    Args:
+        n_steps: in all; every level takes an equal share.
+        step_size: of the last level.
+        n_levels: number of levels.
+        sigma_max, sigma_min: first and last level, in the units of the data.
+        over: ``noise`` or ``temperature``.
+        temperature, grad_clip, boundary, chunk_size: see ``Langevin``.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_steps: int = 200,
+        step_size: float = 1e-3,
+        n_levels: int = 10,
+        sigma_max: float = 1.0,
+        sigma_min: float = 0.1,
+        over: str = "noise",
+        temperature: float = 1.0,
+        grad_clip: float | None = None,
+        boundary: str | None = None,
+        chunk_size: int | None = None,
+    ):
+        super().__init__(
+            n_steps=n_steps,
+            step_size=step_size,
+            temperature=temperature,
+            grad_clip=grad_clip,
+            boundary=boundary,
+            chunk_size=chunk_size,
+        )
+        if over not in ("noise", "temperature"):
+            raise ValueError(f"over must be noise or temperature, got {over!r}")
+        if not sigma_max >= sigma_min > 0:
+            raise ValueError(f"sigma_max >= sigma_min > 0 expected, got {sigma_max} and {sigma_min}")
+        self.n_levels, self.over = whole("n_levels", n_levels), over
+        self.sigma_max, self.sigma_min = sigma_max, sigma_min
+
+    def sigma_at(self, i: int, n: int) -> float:
+        """The noise level of step i of n."""
+        level = min(i * self.n_levels // n, self.n_levels - 1)
+        return self.sigma_max * (self.sigma_min / self.sigma_max) ** (level / max(1, self.n_levels - 1))
+
+    def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        sigma = self.sigma_at(i, n)
+        growth = (sigma / self.sigma_min) ** 2
+        at_level = self.with_options(step_size=self.step_size * growth)
+        if self.over == "temperature":
+            at_level.temperature = self.temperature * growth
+        else:
+            energy = energy.given(t=torch.full((len(state.x),), sigma, device=state.x.device))
+        state, info = Langevin.step(at_level, energy, state, i, n, generator)
+        return state, info._replace(extra={"sigma": sigma})
+
+
+class GradientDescent(Sampler):
+    """``x - step_size * clip(grad E)``: no noise, no law, the way down to a mode.
+
+    Args:
+        n_steps: default number of steps.
+        step_size: factor of the gradient.
+        grad_clip: bound on the norm of each chain's gradient; null for none.
+        boundary: at the border of a box: ``clamp``, ``reflect`` or null.
+        chunk_size: chains evaluated at a time; null is all at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_steps: int = 100,
+        step_size: Schedule = 0.01,
+        grad_clip: float | None = None,
+        boundary: str | None = None,
+        chunk_size: int | None = None,
+    ):
+        super().__init__(n_steps=n_steps, step_size=step_size, chunk_size=chunk_size)
+        self.grad_clip, self.boundary = grad_clip, boundary
+
+    def check(self, energy: Energy) -> None:
+        super().check(energy)
+        check_boundary(self.boundary, energy.support)
+
+    def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        value, grad = self.evaluate(energy, state.x)
+        x = state.x - per_row(value_at(self.step_size, i, n), grad) * self.clipped(grad)
+        return State(at_border(x, self.boundary, energy.support)), Info(value, row_norm(grad))
+
+    def clipped(self, grad: Tensor) -> Tensor:
+        if self.grad_clip is None:
+            return grad
+        return grad * per_row((self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0), grad)

@@ -1,0 +1,210 @@
+"""Several temperatures: parallel tempering with all replicas in one batch, and simulated tempering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ebm_cli.models.energy import Energy
+from ebm_cli.samplers.mala import MALA
+from ebm_cli.samplers.sampler import Info, Sampler, State, value_at, whole
+
+
+class Ladder(Sampler):
+    """Base of the tempering samplers: a transition run at each of several temperatures.
+
+    Args:
+        n_steps: default number of steps.
+        temperatures: increasing, the first is the one that is sampled.
+        transition: sampler that moves chains at one temperature; its step size grows with the temperature.
+    """
+
+    def __init__(self, *, n_steps: int, temperatures: Sequence[float], transition: Sampler):
+        values = [float(t) for t in temperatures]
+        if len(values) < 2 or values != sorted(set(values)) or values[0] <= 0:
+            raise ValueError(f"temperatures must be two or more positive numbers in increasing order, got {values}")
+        if not isinstance(transition, Sampler) or isinstance(transition, Ladder):
+            raise ValueError(f"transition must be a sampler of one temperature, got {type(transition).__name__}")
+        super().__init__(n_steps=n_steps, temperature=values[0], chunk_size=transition.chunk_size)
+        self.temperatures, self.transition = values, transition
+        self.supports, self.exact = transition.supports, transition.exact
+        self.uses_gradient = transition.uses_gradient
+
+    def check(self, energy: Energy) -> None:
+        super().check(energy)
+        self.transition.check(energy)
+
+    def at(self, temperatures: Tensor) -> Sampler:
+        """The transition with a temperature, and a step size in proportion, for each row."""
+        options = {"temperature": temperatures}
+        if self.transition.step_size is not None:
+            options["step_size"] = value_at(self.transition.step_size, 0, 1) * temperatures / self.temperatures[0]
+        return self.transition.with_options(**options)
+
+    def ladder(self, x: Tensor) -> Tensor:
+        return torch.tensor(self.temperatures, device=x.device, dtype=x.dtype)
+
+
+class ParallelTempering(Ladder):
+    """Replicas at all temperatures, moved in one batch, neighbours swapped in even and odd turns (Geyer 1991).
+
+    ``x`` is the coldest replica; the others travel in ``aux``. Reported: the acceptance of swaps of each pair,
+    ``swap_rate_k``, and ``round_trips``, how many replicas came back to the coldest place from the hottest, per step.
+
+    Args:
+        n_steps: default number of steps.
+        temperatures: increasing, the first is the one that is sampled.
+        transition: sampler of one temperature; null is MALA with ``step_size``.
+        step_size: of that MALA at the lowest temperature.
+        swap_every: steps between turns of swaps.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_steps: int = 1000,
+        temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+        transition: Sampler | None = None,
+        step_size: float = 0.01,
+        swap_every: int = 1,
+    ):
+        transition = MALA(step_size=step_size) if transition is None else transition
+        super().__init__(n_steps=n_steps, temperatures=temperatures, transition=transition)
+        if getattr(transition, "adapt_steps", 0):
+            raise ValueError("transition.adapt_steps must be 0: the replicas of all temperatures share one step size")
+        self.swap_every = whole("swap_every", swap_every)
+
+    def start(self, x: Tensor, generator) -> dict[str, Tensor]:
+        n = len(self.temperatures)
+        replicas = x[:, None].repeat(1, n, *[1] * (x.ndim - 1))
+        was_hot = torch.zeros(len(x), n, dtype=torch.bool, device=x.device)
+        inner = self.transition.start(replicas.flatten(0, 1), generator)
+        carried = {f"replica_{k}": v.unflatten(0, (len(x), n)) for k, v in inner.items()}
+        return {"replicas": replicas, "was_hot": was_hot} | carried
+
+    def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        batch, levels = state.aux["replicas"].shape[:2]
+        everyone = energy.rows(torch.arange(batch, device=state.x.device).repeat_interleave(levels))
+        hot = self.at(self.ladder(state.x).repeat(batch))
+        moved, info = hot.step(everyone, self.unpacked(state), i, n, generator)
+        moved = hot.evaluated(everyone, moved)
+        order, rates = self.swaps(moved.energy.view(batch, levels), i, generator)
+        returned, trips = self.packed(moved, order, state.aux["was_hot"])
+        norm, acceptance = (
+            None if v is None else v.view(batch, levels)[:, 0] for v in (info.grad_norm, info.acceptance)
+        )
+        extra = rates | {"round_trips": trips}
+        return returned, Info(returned.energy, norm, acceptance, info.evaluations * levels, extra)
+
+    def unpacked(self, state: State) -> State:
+        """All replicas as one batch ``(B * levels, ...)``."""
+        mine = {k: v for k, v in state.aux.items() if k.startswith("replica_")}
+        carried = {k.removeprefix("replica_"): v.flatten(0, 1) for k, v in mine.items()}
+        value, grad = carried.pop("energy", None), carried.pop("grad", None)
+        return State(state.aux["replicas"].flatten(0, 1), value, grad, carried)
+
+    def swaps(self, energies: Tensor, i: int, generator) -> tuple[Tensor, dict]:
+        """Which replica comes to which place ``(B, levels)``, and the acceptance of a swap of each pair."""
+        batch, levels = energies.shape
+        inverse = 1 / self.ladder(energies)
+        log_ratio = (inverse[:-1] - inverse[1:]) * (energies[:, :-1] - energies[:, 1:])
+        acceptance = log_ratio.clamp_max(0).exp()
+        uniform = torch.rand(acceptance.shape, generator=generator, device=energies.device, dtype=energies.dtype)
+        order = torch.arange(levels, device=energies.device).repeat(batch, 1)
+        if i % self.swap_every == 0:
+            cold = torch.arange((i // self.swap_every) % 2, levels - 1, 2, device=energies.device)
+            swap = (uniform < acceptance)[:, cold].long()
+            order[:, cold] += swap
+            order[:, cold + 1] -= swap
+        return order, {f"swap_rate_{k}": acceptance[:, k] for k in range(levels - 1)}
+
+    def packed(self, moved: State, order: Tensor, was_hot: Tensor) -> tuple[State, Tensor]:
+        """The state after replicas have taken their places, and which chains ``(B,)`` have closed a round trip."""
+        batch, levels = order.shape
+
+        def placed(v: Tensor) -> Tensor:
+            v = v.view(batch, levels, *v.shape[1:])
+            return v.gather(1, order.view(batch, levels, *[1] * (v.ndim - 2)).expand_as(v))
+
+        carried = {"energy": moved.energy} | ({} if moved.grad is None else {"grad": moved.grad}) | moved.aux
+        aux = {f"replica_{k}": placed(v) for k, v in carried.items()} | {"replicas": placed(moved.x)}
+        was_hot = was_hot.gather(1, order)
+        trips = was_hot[:, 0].float()
+        was_hot[:, 0], was_hot[:, -1] = False, True
+        grad = None if moved.grad is None else aux["replica_grad"][:, 0]
+        state = State(aux["replicas"][:, 0].clone(), aux["replica_energy"][:, 0], grad, aux | {"was_hot": was_hot})
+        return state, trips
+
+
+class SimulatedTempering(Ladder):
+    """One chain that walks over temperatures with weights ``exp(g_k)`` (Marinari & Parisi 1992).
+
+    Visits are levelled out over the first ``adapt_steps`` and the weights kept from then on. ``log_w`` weighs every
+    chain, wherever it ends, to the first temperature: ``exp(-E/T_0) / sum_k exp(g_k - E/T_k)``.
+
+    Args:
+        n_steps: default number of steps.
+        temperatures: increasing, the first is the one that is sampled.
+        transition: sampler of one temperature; null is MALA with ``step_size``.
+        step_size: of that MALA at the lowest temperature.
+        adapt_steps: steps over which the weights are learned.
+        log_weights: g_k to start from; null is 0 for each.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_steps: int = 1000,
+        temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+        transition: Sampler | None = None,
+        step_size: float = 0.01,
+        adapt_steps: int = 500,
+        log_weights: Sequence[float] | None = None,
+    ):
+        transition = MALA(step_size=step_size) if transition is None else transition
+        super().__init__(n_steps=n_steps, temperatures=temperatures, transition=transition)
+        if log_weights is not None and len(log_weights) != len(self.temperatures):
+            raise ValueError(f"log_weights must be one per temperature, got {list(log_weights)}")
+        self.adapt_steps, self.log_weights = int(adapt_steps), log_weights or [0.0] * len(self.temperatures)
+
+    def start(self, x: Tensor, generator) -> dict[str, Tensor]:
+        rows = torch.zeros(len(x), device=x.device)
+        log_weights = torch.tensor(self.log_weights, device=x.device, dtype=x.dtype).repeat(len(x), 1)
+        return {"level": rows.long(), "log_weights": log_weights, "adapted": rows}
+
+    def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        ladder, level = self.ladder(state.x), state.aux["level"]
+        here = self.at(ladder[level])
+        moved, info = here.step(energy, state._replace(aux={}), i, n, generator)
+        moved = here.evaluated(energy, moved)
+        level = self.walk(moved.energy, level, state.aux["log_weights"], generator)
+        aux = self.levelled(state.aux | {"level": level})
+        at_target = {"at_target": (level == 0).float()}
+        return moved._replace(aux=aux), info._replace(extra=info.extra | at_target)
+
+    def walk(self, energies: Tensor, level: Tensor, log_weights: Tensor, generator) -> Tensor:
+        """A step up or down the ladder, accepted or refused; off its ends it is refused."""
+        ladder, top = self.ladder(energies), len(self.temperatures) - 1
+        draw = torch.rand(2, len(level), generator=generator, device=energies.device)
+        wanted = level + torch.where(draw[0] < 0.5, 1, -1)
+        there = wanted.clamp(0, top)
+        gain = log_weights.gather(1, there[:, None])[:, 0] - log_weights.gather(1, level[:, None])[:, 0]
+        log_ratio = energies / ladder[level] - energies / ladder[there] + gain
+        return torch.where((wanted == there) & (draw[1].log() < log_ratio), there, level)
+
+    def levelled(self, aux: dict) -> dict:
+        """Weights lowered where chains are, over all chains, with steps that fall off; frozen after ``adapt_steps``."""
+        levels = len(self.temperatures)
+        visits = torch.nn.functional.one_hot(aux["level"], levels).float().mean(0)
+        rate = (10 / (10 + aux["adapted"])) * (aux["adapted"] < self.adapt_steps)
+        log_weights = aux["log_weights"] - rate[:, None] * (visits * levels - 1)
+        return aux | {"log_weights": log_weights, "adapted": aux["adapted"] + 1}
+
+    def finish(self, energy: Energy, state: State, generator) -> State:
+        """Adds ``log_w``."""
+        state = self.evaluated(energy, state)
+        scaled = state.energy[:, None] / self.ladder(state.x)
+        log_w = -scaled[:, 0] - torch.logsumexp(state.aux["log_weights"] - scaled, 1)
+        return state._replace(aux=state.aux | {"log_w": log_w})
