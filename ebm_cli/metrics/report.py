@@ -57,11 +57,14 @@ def document(content: dict, values: dict, skipped: dict, images: list[str]) -> s
 
 
 def table(values: dict, skipped: dict) -> str:
-    """The values as Markdown tables, those of ood with a column per number, then what was skipped and why."""
+    """The values as Markdown tables, names of four words crossed per metric, then what was skipped and why."""
     single = {name: value for name, value in values.items() if name.count("/") < 3}
     rows = [("metric", "value", "stderr", "n")] if single else []
     rows += [(name, shown(v.value), shown(v.stderr), str(v.n or "")) for name, v in single.items()]
-    parts = [aligned(rows), aligned(crossed({k: v for k, v in values.items() if k not in single}))]
+    others = [name for name in values if name not in single]
+    parts = [aligned(rows)]
+    for metric in dict.fromkeys(name.split("/")[0] for name in others):
+        parts.append(aligned(crossed({name: values[name] for name in others if name.split("/")[0] == metric})))
     return "\n\n".join(part for part in [*parts, "\n".join(f"skipped {k}: {v}" for k, v in skipped.items())] if part)
 
 
