@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from ebm_cli import callbacks, checkpoints, history, loggers, pictures
 from ebm_cli import run as runs
+from ebm_cli.chains import needs_labels
 from ebm_cli.config import build, plain
 from ebm_cli.interrupt import Interrupt
 from ebm_cli.module import Budget, EnergyModule
@@ -167,18 +168,18 @@ def subject_of(directory: Path, module: EnergyModule, data) -> runs.Subject:
 
 
 def energy_groups(subject: runs.Subject, drawn: runs.Samples) -> dict:
-    """Energies of training and test data, of samples and of noise."""
+    """Energies of training and test data, of samples and of noise; class-conditional ones under labels.
+
+    Over all classes a conditional network costs as many forward passes as there are classes; noise takes them in turn.
+    """
     data, energy = subject.data, subject.energy
     n = min(N_POINTS, 2 * subject.num_samples)
-    generator = torch.Generator().manual_seed(subject.seed)
-    groups = {
-        "train": data.split("train", n).x,
-        "test": data.split("test", n).x,
-        "samples": drawn.x,
-        "noise": subject.base.sample(n, generator),
-    }
+    noise = subject.base.sample(n, torch.Generator().manual_seed(subject.seed))
+    splits = {name: data.split(name, n) for name in ("train", "test")}
+    groups = {name: (split.x, split.y) for name, split in splits.items()}
+    groups |= {"samples": (drawn.x, drawn.y), "noise": (noise, torch.arange(n) % (energy.n_classes or 1))}
     with torch.no_grad():
-        return {name: energy(x) for name, x in groups.items()}
+        return {name: (energy.given(y=y) if needs_labels(energy) else energy)(x) for name, (x, y) in groups.items()}
 
 
 def final_metrics(directory: Path, module: EnergyModule, trainer: pl.Trainer, rows: list[dict]) -> dict:
