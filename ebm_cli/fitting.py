@@ -38,6 +38,7 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
         callbacks.DivergenceGuard(cfg.guard.growth, cfg.guard.window, cfg.guard.nats),
         callbacks.Throughput(),
         callbacks.SampleGrid(directory / "samples", cfg.pictures.every_n_epochs, cfg.pictures.number),
+        callbacks.Distributions(cfg.pictures.every_n_epochs),
     ]
     hooks += [build(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()]
     if budget:
@@ -92,6 +93,7 @@ def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> Non
         runs.read_checkpoint(start)  # refuses what Lightning would meet with a page of text
     try:
         trainer.fit(module, data, ckpt_path=start, weights_only=True)
+        loggers.log_checkpoint(trainer.loggers, directory / "checkpoints" / "last.ckpt")
     except DivergenceError as error:
         raise DivergenceError(f"{error}. {advice(module.config, directory / 'checkpoints')}") from error
     finally:

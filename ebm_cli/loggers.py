@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ebm_cli.config import build
@@ -48,6 +49,32 @@ def log_results(nodes, run: Path, values: dict[str, float], images: list[Path]) 
             logger.log_metrics(values, step=0)
         logger.finalize("success")
     finish()
+
+
+def draws_histograms(logger) -> bool:
+    return isinstance(logger, (WandbLogger, TensorBoardLogger))
+
+
+def log_histogram(logger, name: str, values, step: int) -> None:
+    """A histogram of ``values``, under ``name``."""
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_histogram(name, values, step)
+        return
+    import wandb
+
+    logger.log_metrics({name: wandb.Histogram(values.numpy())}, step=step)
+
+
+@rank_zero_only
+def log_checkpoint(loggers: list, file: Path) -> None:
+    """Hands a checkpoint to wandb as an artifact, where ``logger.wandb.log_model=true`` asks for it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and logger._log_model and file.is_file():
+            import wandb
+
+            artifact = wandb.Artifact(f"model-{logger.version}", type="model")
+            artifact.add_file(str(file))
+            logger.experiment.log_artifact(artifact)
 
 
 def finish() -> None:

@@ -156,11 +156,19 @@ class EnergyModule(pl.LightningModule):
     # Logging --------------------------------------------------------------------------------------------------
 
     def keep(self, metrics: dict[str, torch.Tensor]) -> None:
-        """Collects device scalars; every ``trainer.log_every_n_steps`` updates and at epoch ends they are logged."""
+        """Collects the device scalars of an update."""
         self.latest = metrics
         for name, value in metrics.items():
             self.pending.setdefault(name, []).append(value)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+
+    def on_before_optimizer_step(self, optimizer) -> None:
+        """The norm of the parameters' gradient, before it is clipped."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self.pending.setdefault("grad_norm", []).append(torch.nn.utils.get_total_norm(gradients))
+
+    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+        """Every ``trainer.log_every_n_steps`` updates, and at epoch ends, what was collected is logged."""
+        if self.global_step % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
             self.write_means()
 
     def write_means(self) -> None:
@@ -171,7 +179,7 @@ class EnergyModule(pl.LightningModule):
         self.pending = {}
         row = dict(zip(names, means, strict=True)) | {"epoch": self.current_epoch, "lr": self.learning_rate()}
         for logger in self.trainer.loggers:
-            logger.log_metrics(row, step=self.global_step)
+            logger.log_metrics(row, step=self.global_step - 1)
         if "energy/gap" in row:
             self.log("energy/gap", row["energy/gap"], prog_bar=True, logger=False)
 
