@@ -41,6 +41,8 @@ class Checkpoints(pl.callbacks.Checkpoint):
     def write(self, trainer, improved: bool) -> None:
         """Saves on all ranks (each adds its own chains), renames on rank 0."""
         beside, last = self.directory / "last.ckpt.part", self.directory / "last.ckpt"
+        for logger in trainer.loggers:  # a resumed run starts after this epoch, and would not log it again
+            logger.save()
         try:
             trainer.save_checkpoint(beside)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
