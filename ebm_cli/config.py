@@ -312,7 +312,7 @@ def check(cfg: DictConfig, schema) -> None:
         if key not in RECIPE:
             raise ConfigError(unknown(f"dataset.recipe.{key}", RECIPE))
     for name in NODES:
-        if cfg.get(name) is not None:
+        if cfg.get(name) is not None and set(cfg[name]) != {"recipe"}:  # a closed form has no data but their recipe
             check_node(plain(cfg[name]), name)
     for name in ("logger", "metric", "callbacks"):
         for inner, node in (plain(cfg.get(name)) if cfg.get(name) else {}).items():

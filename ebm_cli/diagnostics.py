@@ -133,6 +133,8 @@ def virial_temperature(x: Tensor, grad: Tensor, support: Support) -> float:
     Raises:
         Unsuited: where entries lie on the border itself (clamped chains): such a law has no density.
     """
+    if not support.continuous:
+        raise Unsuited(f"needs a gradient, and {support.kind} inputs have none")
     if support.kind == "real":
         return float((x * grad).mean())
     if border_share(x, support) > 1e-3:
@@ -190,10 +192,13 @@ class Recorder:
         for name, value in ({"energy": info.energy} | summaries(state.x)).items():
             self.series.setdefault(name, []).append(value)
 
+    def whole(self) -> dict[str, Tensor]:
+        """Each series, ``(chains, steps)``."""
+        return {name: torch.stack(values, 1).cpu() for name, values in self.series.items()}
+
     def settled(self) -> dict[str, Tensor]:
         """The second half of each series, ``(chains, steps)``: the first half is warm-up."""
-        stacked = {name: torch.stack(values, 1).cpu() for name, values in self.series.items()}
-        return {name: values[:, values.shape[1] // 2 :] for name, values in stacked.items()}
+        return {name: values[:, values.shape[1] // 2 :] for name, values in self.whole().items()}
 
 
 def summaries(x: Tensor, n_directions: int = 4) -> dict[str, Tensor]:

@@ -75,6 +75,63 @@ def film(frames: list[Tensor], data, file: Path, milliseconds: int = 80) -> Path
     return file
 
 
+def panels(groups: dict[str, Tensor], data, file: Path) -> Path:
+    """Inputs side by side: one column of images, or one cloud of points, per title; two lines of more than eight."""
+    columns = len(groups) if len(groups) <= 8 else -(-len(groups) // 2)
+    rows = -(-len(groups) // columns)
+    points = len(data.shape) == 1
+    tall = 2.2 if points else max(map(len, groups.values())) * 0.8 + 0.6
+    figure, axes = new_figure(1.2 * columns if not points else 2.2 * columns, tall * rows, rows=rows, columns=columns)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    low, high = data.value_range or (min(float(x.min()) for x in groups.values()), max_of(groups))
+    for axis, (title, x) in zip(axes.flat, groups.items(), strict=False):
+        axis.set_title(title, fontsize="small")
+        if points:
+            axis.scatter(*x[:, :2].T.tolist(), s=4)
+            axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+        else:
+            strip = ((as_images(x) - low) / (high - low + 1e-12)).clamp(0, 1)
+            strip = torch.nn.functional.pad(strip, (0, 0, 1, 1), value=0.5).permute(0, 2, 3, 1).flatten(0, 1)
+            axis.imshow(strip.expand(-1, -1, 3) if strip.shape[-1] == 1 else strip[..., :3], interpolation="nearest")
+    return save(figure, file)
+
+
+def max_of(groups: dict[str, Tensor]) -> float:
+    return max(float(x.max()) for x in groups.values())
+
+
+def chains(
+    series: dict[str, Tensor], stats: dict[str, Tensor], autocorrelations: dict, rhats: dict, file: Path
+) -> Path:
+    """How a few chains went: energies, the sampler's statistics, autocorrelation and R-hat.
+
+    Args:
+        series: ``energy`` ``(chains, steps)`` of the whole chains.
+        stats: means over chains ``(steps,)`` by name.
+        autocorrelations: over lags, by summary.
+        rhats: by summary.
+    """
+    figure, axes = new_figure(10, 6, rows=2, columns=2)
+    energy, second, third, fourth = axes.flat
+    energy.plot(series["energy"][:16].T.numpy(), linewidth=0.5)
+    energy.set(title="energy of 16 chains", xlabel="step")
+    for name in ("grad_norm", "acceptance"):
+        if name in stats:
+            second.plot(stats[name].cpu().numpy(), label=name)
+    second.set(title="mean over chains", xlabel="step")
+    if second.lines:
+        second.legend(fontsize="small")
+    for name, values in autocorrelations.items():
+        third.plot(values[: max(2, len(values) // 2)].numpy(), label=name)
+    third.axhline(0, color="grey", linewidth=0.5)
+    third.set(title="autocorrelation, second half", xlabel="lag in steps")
+    fourth.barh(list(rhats), [value - 1 for value in rhats.values()], left=1.0)
+    fourth.axvline(1.01, color="grey", linewidth=0.5)
+    fourth.set(title="R-hat (above 1.01: not mixed)")
+    return save(figure, file)
+
+
 def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
     """Points over the model's density (left) and the true one (right), where they are known; ``(N, d)``, d above 2:
     the first two entries, without densities."""

@@ -174,10 +174,10 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
     Raises:
         ConfigError: without a run, without its checkpoint, or with data of another shape.
     """
-    if cfg.run is None:
-        raise ConfigError("run=: name a run directory, or train one first")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    if cfg.run is None:
+        return closed_form_subject(cfg, directory, num_samples)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
     content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
     base, energy = energy_from(content)
@@ -202,6 +202,38 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
         config=cfg,
         device=device,
         view=view_of(cfg.view, content),
+    )
+
+
+def closed_form_subject(cfg, directory: Path, num_samples: int) -> Subject:
+    """A closed-form energy that a command names by ``model=`` and no run, its exact draws in the place of data.
+
+    Raises:
+        ConfigError: without a model, or with one that needs data to be built.
+    """
+    from ebm_cli.datasets.exact import Exact
+    from ebm_cli.samplers.path import base_for
+
+    if cfg.get("model") is None:
+        raise ConfigError("run=: name a run directory, or train one first")
+    try:
+        energy = build(cfg.model, "model")
+    except TypeError as error:
+        raise ConfigError(f"model={cfg.name}: needs data, so train it first ({error})") from error
+    device, sampler = devices.join(cfg), build(cfg.sampler, "sampler")
+    return Subject(
+        energy=energy.to(device),
+        base=base_for(energy.to(device)),
+        sampler=sampler,
+        data=Exact(energy, cfg.name, cfg.seed),
+        n_steps=sampler.n_steps,
+        horizon=None,
+        seed=cfg.seed,
+        num_samples=num_samples,
+        directory=devices.own(directory),
+        config=cfg,
+        device=device,
+        view=SamplingView("none"),
     )
 
 

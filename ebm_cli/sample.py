@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
-from ebm_cli.config import ConfigError, SampleConfig, inherit, launch, stop
+import yaml
+
+from ebm_cli.config import ConfigError, SampleConfig, inherit, launch, option_node, stop
 
 GROUPS = ["dataset", "sampler"]  # what may be chosen anew for a trained run
+RECIPE = {  # what samplers read of a data set, where there is none
+    "n_steps": 1000, "step_size": 0.05, "noise_std": None, "noise_first": False, "grad_clip": None, "boundary": None,
+    "max_epochs": 1,
+}  # fmt: skip
 HELP = {"--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version"}
 
 
 def main() -> None:
     """Entry point of the `ebm-sample` command."""
     try:
-        inherit(GROUPS, default=None if HELP & set(sys.argv) else "latest")
+        words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+        if "model" in words and words.get("run", "null") != "null":
+            raise ConfigError("model=: a run brings its own model; give run= or model=, not both")
+        inherit(GROUPS, default=default_run(sys.argv[1:]))
+        if "model" in words:
+            stand_in(words["model"], without_sampler="sampler" in words)
     except ConfigError as error:
         stop("ebm-sample", error)
     launch("ebm-sample", "sample", sample, SampleConfig)
 
 
+def default_run(words: list[str]) -> str | None:
+    """The run to take where the command line names none: none for --help or a closed form, else the first of
+    ``task.runs``, else the newest."""
+    composed = next((word.split("=", 1)[1] for word in words if word.startswith("task.runs=[")), "")
+    if HELP & set(words) or any(word.startswith("model=") for word in words):
+        return None
+    return composed.strip("[]").split(",")[0].strip() or "latest"
+
+
+def stand_in(model: str, without_sampler: bool) -> None:
+    """Writes what a run would bring for a closed form that has none: a name, a seed, and the recipe of samplers."""
+    kept = {"name": model, "seed": 0, "run": None, "view": "none", "threads": 1, "dataset": {"recipe": RECIPE}}
+    if not without_sampler:
+        kept["sampler"] = option_node("sampler", "langevin")
+    Path(os.environ["EBM_INHERITED"], "inherited.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
+
+
 def sample(cfg) -> None:
     """Runs the task, and writes samples.npz, pictures and diagnostics.json."""
     import time
-    from pathlib import Path
 
     from hydra.core.hydra_config import HydraConfig
 
@@ -38,7 +67,7 @@ def sample(cfg) -> None:
     since = time.monotonic()
     result = task(subject, cfg.num_samples)
     seconds = time.monotonic() - since
-    write(subject, task, result, seconds)
+    write(subject, result, seconds)
     print(f"samples: {directory}")
 
 
@@ -52,62 +81,86 @@ def warn_beyond_horizon(subject) -> None:
         )
 
 
-def write(subject, task, result, seconds: float) -> None:
+def write(subject, result, seconds: float) -> None:
     """All files of the contract."""
     from ebm_cli import pictures
     from ebm_cli.run import write_json, write_npz
 
-    samples, directory = result.samples, subject.directory
+    samples, data, directory = result.samples, subject.data, subject.directory
     write_npz(directory / "samples.npz", samples)
-    points = len(subject.data.shape) == 1
-    if points:
-        pictures.scatter(samples.x, subject.data, directory / "scatter.png", subject.energy)
+    if len(data.shape) == 1:
+        pictures.scatter(samples.x, data, directory / "scatter.png", subject.energy)
     else:
-        pictures.grid(samples.x, subject.data.value_range, directory / "grid.png", result.columns)
-    frames, stats = film(subject, task, samples)
-    pictures.film(frames, subject.data, directory / "chain.gif")
-    write_json(directory / "diagnostics.json", diagnostics(subject, samples, stats, seconds) | result.figures)
+        columns = result.columns or max(1, round(len(samples.x) ** 0.5))
+        pictures.grid(pictures.as_images(samples.x), data.value_range, directory / "grid.png", columns)
+    if result.panels:
+        pictures.panels(result.panels, data, directory / "panels.png")
+    if result.inputs:
+        write_arrays(directory / "inputs.npz", result.inputs)
+    found = {"n_steps": samples.n_steps, "seconds": round(seconds, 3), "n": len(samples.x)}
+    write_json(directory / "diagnostics.json", found | watched(subject, result) | result.figures)
 
 
-def film(subject, task, samples, n: int = 16, frames: int = 40):
-    """A few chains filmed from the noise on: positions at up to ``frames`` moments, and the sampler's statistics."""
+def write_arrays(file, tensors: dict) -> None:
+    """An .npz of tensors by name, whole or absent."""
+    import os
+
+    import numpy as np
+
+    beside = file.with_name(f".{file.name}")
+    np.savez_compressed(beside, **{name: x.cpu().numpy() for name, x in tensors.items()})
+    os.replace(beside, file)
+
+
+def watched(subject, result, n: int = 64) -> dict:
+    """Runs up to ``n`` chains of the task again, films them, and says what they tell of the sampler."""
+    import time
+
     import torch
 
+    from ebm_cli import diagnostics, pictures
     from ebm_cli.chains import rank_seed
+    from ebm_cli.tasks.task import visible
 
+    n, steps, sampler = min(n, len(result.samples.x)), subject.n_steps, subject.sampler
+    energy = result.energy.rows(slice(0, n))
     generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 10**6))
-    n = min(n, len(samples.x))
-    y = None if samples.y is None else samples.y[:n].to(subject.device)
-    x, kept = subject.base.sample(n, generator), []
-    every = max(1, subject.n_steps // frames)
+    fresh = subject.base.sample(n, generator)
+    start = fresh if result.start is None else result.start[:n].to(subject.device)
+    recorder, since = diagnostics.Recorder(steps), time.monotonic()
+    chain = sampler.sample(energy, start, n_steps=steps, generator=generator, callback=recorder)
+    seconds = time.monotonic() - since
+    few = result.energy.rows(slice(0, min(n, recorder.shown)))
+    frames = [visible(few, x.to(subject.device)).cpu() for x in recorder.frames]
+    pictures.film(frames, subject.data, subject.directory / "chain.gif")
+    evaluations = int(chain.stats["evaluations"].sum())
+    values, skipped = diagnostics.judge(recorder, energy, sampler, chain.x, evaluations, seconds)
+    plot(subject, recorder, chain.stats, values)
+    return summary(subject, result, chain.stats) | values | {"skipped": skipped}
 
-    def keep(i, state, info):
-        if i % every == 0 or i == subject.n_steps - 1:
-            kept.append(state.x.cpu())
 
-    energy = task.energy(subject, y)
-    chain = subject.sampler.sample(energy, x, n_steps=subject.n_steps, generator=generator, callback=keep)
-    return kept, chain.stats
+def plot(subject, recorder, stats: dict, values: dict) -> None:
+    """diagnostics.png."""
+    from ebm_cli import diagnostics, pictures
+
+    curves = {}
+    for name, series in recorder.settled().items():
+        if f"autocorrelation_time/{name}" in values:
+            curves[name] = diagnostics.autocorrelation(series)
+    rhats = {name.removeprefix("rhat/"): value for name, value in values.items() if name.startswith("rhat/")}
+    pictures.chains(recorder.whole(), stats, curves, rhats, subject.directory / "diagnostics.png")
 
 
-def diagnostics(subject, samples, stats: dict, seconds: float) -> dict:
-    """What diagnostics.json says of the chains: means of the last tenth of the filmed ones."""
+def summary(subject, result, stats: dict) -> dict:
+    """The sampler's own statistics, means of the last tenth of the watched chains, and those of the samples."""
+    from ebm_cli.diagnostics import border_share, effective_temperature
+
+    x, energy = result.samples.x, result.samples.energy
     tail = max(1, subject.n_steps // 10)
-    means = {name: float(values[-tail:].float().mean()) for name, values in stats.items()}
-    temperature = getattr(subject.sampler, "effective_temperature", None)
-    low_high = subject.data.value_range
-    border = (
-        None
-        if low_high is None
-        else float((samples.x <= low_high[0]).logical_or(samples.x >= low_high[1]).float().mean())
-    )
     return {
-        "n_steps": subject.n_steps,
-        "seconds": round(seconds, 3),
-        "n": len(samples.x),
-        "effective_temperature": temperature() if temperature else None,
-        "energy_mean": float(samples.energy.mean()),
-        "energy_std": float(samples.energy.std()) if len(samples.x) > 1 else None,
-        "border_share": border,
+        "effective_temperature": effective_temperature(subject.sampler),
+        "energy_mean": float(energy.mean()),
+        "energy_std": float(energy.std()) if len(x) > 1 else None,
+        "border_share": border_share(x, subject.energy.support),
         "horizon": subject.horizon,
-    } | {f"chain/{name}": value for name, value in means.items()}
+    } | {f"chain/{name}": float(values[-tail:].float().mean()) for name, values in stats.items()}

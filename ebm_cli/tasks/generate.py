@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from ebm_cli.config import ConfigError
-from ebm_cli.run import Subject, generate
-from ebm_cli.tasks.task import Result, Task
+from ebm_cli.run import Subject
+from ebm_cli.tasks.task import Result, Task, class_numbers, prior, run_chains
 
 
 class Generate(Task):
     """Chains from the base density under the energy as it was trained."""
 
     def __call__(self, subject: Subject, n: int) -> Result:
-        return Result(generate(subject, n, subject.n_steps))
+        samples = run_chains(subject, subject.energy, n)
+        return Result(samples, prior(subject, samples.y, n))
 
 
 class Conditional(Task):
@@ -27,24 +27,10 @@ class Conditional(Task):
         self.labels = labels
 
     def __call__(self, subject: Subject, n: int) -> Result:
-        if not subject.energy.n_classes:
-            raise ConfigError(
-                "task=conditional: this run was trained without labels; use objective=jem, or a conditional model"
-            )
-        classes = self.classes(subject)
+        every = range(subject.energy.n_classes or 0)
+        classes = class_numbers(subject, list(every) if self.labels is None else self.labels, "task.labels")
         y = torch.tensor(classes).repeat(-(-n // len(classes)))[:n]
-        return Result(generate(subject, n, subject.n_steps, y=y), columns=len(classes))
-
-    def classes(self, subject: Subject) -> list[int]:
-        """The chosen classes as numbers.
-
-        Raises:
-            ConfigError: for a label that there is not, listing those that there are.
-        """
-        names = [str(name) for name in subject.data.class_names or range(subject.energy.n_classes)]
-        if self.labels is None:
-            return list(range(len(names)))
-        for label in self.labels:
-            if str(label) not in names and not (isinstance(label, int) and 0 <= label < len(names)):
-                raise ConfigError(f"task.labels={label}: no such class; choose among: {', '.join(names)}")
-        return [names.index(str(label)) if str(label) in names else label for label in self.labels]
+        energy = subject.energy.given(y=y.to(subject.device))
+        samples = run_chains(subject, energy, n)
+        samples.y = y
+        return Result(samples, energy, columns=len(classes))
