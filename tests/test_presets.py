@@ -39,7 +39,11 @@ PRESETS = {  # name: parameters, in thousands
     "voxels": 173,
 }
 FAST = {"cifar10_short_run", "mnist_tutorial8", "shapes_concept", "voxels"}  # the others take the same code, slowly
-METRICS = {"voxels": "stability", "moving_digits": "stability"}  # out-of-distribution sets are images
+METRICS = {
+    "voxels": "stability",  # out-of-distribution sets are images
+    "moving_digits": "stability",
+    "imagenet32_igebm": "fd_pixel",  # an energy without a label is a sum over 1000 classes
+}
 NEEDS = {"patches_igebm": "skimage"}
 CASES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in PRESETS]
 
