@@ -6,7 +6,6 @@ import torch
 from ebm_cli.models import RBM, Energy, Ising, Sites, Support, exact_log_z, exact_sample
 from ebm_cli.models.discrete import enumerated
 from ebm_cli.samplers import DiscreteMALA, Gibbs, GibbsWithGradients, Langevin
-from ebm_cli.samplers.sampler import State
 
 
 class Potts(Energy):

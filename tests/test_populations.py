@@ -120,7 +120,7 @@ def test_the_border_of_a_box_is_hard(boundary):
     sampler = AIS(n_steps=n_steps, transition=move)
     chain = sampler.sample(energy, torch.zeros(400, 4), generator=g)
     found = estimate(chain)
-    assert abs(found.log_z - exact) < 2.5 * found.stderr < 0.25
+    assert abs(found.log_z - exact) < 2.5 * found.stderr < 0.35
     assert float(chain.x.abs().max()) <= 1
 
 
