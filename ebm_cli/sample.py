@@ -68,7 +68,21 @@ def sample(cfg) -> None:
     result = task(subject, cfg.num_samples)
     seconds = time.monotonic() - since
     write(subject, result, seconds)
+    log(cfg, subject)
     print(f"samples: {directory}")
+
+
+def log(cfg, subject) -> None:
+    """Sends numbers and pictures to the loggers: into the wandb run that trained the model."""
+    import json
+    from pathlib import Path
+
+    from ebm_cli import loggers
+
+    found = json.loads((subject.directory / "diagnostics.json").read_text())
+    numbers = {f"sample/{key}": value for key, value in found.items() if isinstance(value, float | int)}
+    run = subject.directory if cfg.run is None else Path(cfg.run)
+    loggers.log_results(cfg.logger, run, numbers, sorted(subject.directory.glob("*.png")))
 
 
 def warn_beyond_horizon(subject) -> None:

@@ -65,7 +65,7 @@ def trial(folder: Path, objective: str, processes: int, kills: int, rng: random.
     words += ["trainer.accelerator=cpu"]
     since = time.monotonic()
     require(wait(start(folder, "alone", words, processes)), folder)
-    span = min(10.0, 2.5 * (time.monotonic() - since) / (kills + 1) + 1.0)
+    span = 1.5 * (time.monotonic() - since) / (kills + 1) + 1.0
     for kill in range(kills):
         alive = start(folder, "killed", words, processes)
         time.sleep(rng.uniform(0.0, span))

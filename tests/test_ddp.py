@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from test_survive import wait_for
 
 DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
@@ -38,3 +42,49 @@ def test_two_processes_share_weights_and_not_chains_and_resume_exactly(tmp_path)
     for a, b in zip(straight["ranks"], broken["ranks"], strict=True):
         assert torch.equal(a["chains"]["entries"]["x"], b["chains"]["entries"]["x"])
     assert (run / "samples.png").is_file() and len(list(tmp_path.glob("outputs/runs/mlp-*/*"))) == 2
+
+
+def launch(folder, verb, *words):
+    env = {**os.environ, "EBM_RUN_STAMP": "a", "OMP_NUM_THREADS": "1"}
+    command = os.path.join(os.path.dirname(sys.executable), verb)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([command, *words], cwd=folder, env=env, start_new_session=True, **pipes)
+
+
+def test_sigterm_on_one_rank_saves_and_ends_both_and_samples_do_not_depend_on_devices(tmp_path):
+    process = launch(tmp_path, "ebm-train", *SMALL, *DDP, "trainer.max_epochs=100000", "schedule.hold=1.0")
+    last = wait_for(tmp_path, "outputs/runs/*/a/checkpoints/last.ckpt", process)
+    (other,) = children(process.pid)
+    os.kill(other, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    until = time.monotonic() + 30  # the other one leaves too, at its own pace
+    while is_running(other) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not is_running(other)
+    content = torch.load(last, weights_only=True)
+    assert content["global_step"] % 5 == 0 and len(content["ranks"]) == 2
+    drawn = []
+    for words in ((), DDP):
+        done = launch(tmp_path, "ebm-sample", "num_samples=300", "sampler.n_steps=5", *words)
+        _, err = done.communicate(timeout=90)
+        assert done.returncode == 0, err[-2000:]
+        (file,) = tmp_path.glob("outputs/samples/*/a/samples.npz")
+        drawn.append(np.load(file)["samples"])
+    assert len(drawn[0]) == 300 and np.array_equal(*drawn)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and is more than the entry of a finished one that nobody has waited for."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """Processes that ``pid`` has started from Python, by /proc."""
+    with open(f"/proc/{pid}/task/{pid}/children") as listed:
+        found = [int(word) for word in listed.read().split()]
+    return [child for child in found if b"ebm-train" in open(f"/proc/{child}/cmdline", "rb").read()]
