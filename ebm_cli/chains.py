@@ -11,17 +11,30 @@ from torch import Tensor
 from ebm_cli.models.bases import Base
 from ebm_cli.models.energy import Energy
 from ebm_cli.models.view import SamplingView
-from ebm_cli.samplers.sampler import Chain, Sampler
+from ebm_cli.samplers.sampler import Chain, Sampler, per_row
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
 
 
 class Entries(NamedTuple):
-    """Chains as they are kept: positions ``(n, *shape)``, labels ``(n,)`` (-1 for none) and ages in steps ``(n,)``."""
+    """Chains as they are kept.
+
+    Attributes:
+        x: positions ``(n, *shape)``.
+        y: labels ``(n,)``, -1 for none.
+        age: steps since the chain was started ``(n,)``.
+        aux: what the sampler carries from run to run (replicas, velocities, tuned steps), ``(n, ...)`` by name.
+    """
 
     x: Tensor
     y: Tensor
     age: Tensor
+    aux: dict = {}
+
+    def at(self, index) -> Entries:
+        """The chains ``index``, positions in single precision."""
+        aux = {name: value[index] for name, value in self.aux.items()}
+        return Entries(self.x[index].float(), self.y[index], self.age[index], aux)
 
 
 class ReplayBuffer:
@@ -56,9 +69,9 @@ class ReplayBuffer:
         self.entries: Entries | None = None
         self.cursor = 0
 
-    def fill(self, x: Tensor, y: Tensor) -> None:
-        """Starts the chains at ``x`` ``(size, *shape)`` with labels ``y``."""
-        self.entries = Entries(x.to(self.dtype), y, torch.zeros(len(x), dtype=torch.long, device=x.device))
+    def fill(self, x: Tensor, y: Tensor, aux: dict[str, Tensor] | None = None) -> None:
+        """Starts the chains at ``x`` ``(size, *shape)`` with labels ``y`` and what the sampler carries."""
+        self.entries = Entries(x.to(self.dtype), y, torch.zeros(len(x), dtype=torch.long, device=x.device), aux or {})
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Entries]:
         """``n`` distinct slots at random and copies of their chains."""
@@ -72,7 +85,7 @@ class ReplayBuffer:
             index = torch.randint(stretch, (n,), device=device, generator=generator)
             index += stretch * torch.arange(n, device=device)
             index = (index + torch.randint(self.size, (1,), device=device, generator=generator)) % self.size
-        return index, Entries(self.entries.x[index].float(), self.entries.y[index], self.entries.age[index])
+        return index, self.entries.at(index)
 
     def write(self, index: Tensor, moved: Entries) -> None:
         """Puts moved chains back, by the buffer's policy."""
@@ -82,6 +95,8 @@ class ReplayBuffer:
         self.entries.x[index] = moved.x.to(self.dtype)
         self.entries.y[index] = moved.y
         self.entries.age[index] = moved.age
+        for name, value in self.entries.aux.items():
+            value[index] = moved.aux[name]
 
 
 class Chains:
@@ -118,6 +133,9 @@ class Chains:
         if sampler.exact and self.view.precision == "bfloat16":
             name = type(sampler).__name__
             raise ValueError(f"view=bfloat16: {name} accepts or refuses by energies, which need float32")
+        if sampler.weighted:
+            name = type(sampler).__name__
+            raise ValueError(f"sampler: {name} makes weighted samples, and training takes equal ones; use another")
         self.generator = torch.Generator(self.device).manual_seed(rank_seed(seed, rank))
 
     def negatives(self, energy: Energy, n: int, *, y: Tensor | None = None, start=None, through: int = 0) -> Chain:
@@ -140,8 +158,9 @@ class Chains:
         labels = entries.y if y is None else y
         conditional = energy.given(y=labels) if needs_labels(energy) else energy
         seen = conditional if through else self.view.of(conditional, entries.x)
-        chain = self.sampler.sample(seen, entries.x, generator=self.generator, through=through)
-        self.latest = Entries(chain.x, labels, entries.age + self.sampler.n_steps)
+        chain = self.sampler.sample(seen, entries.x, generator=self.generator, through=through, aux=entries.aux)
+        carried = {name: chain.state.aux[name] for name in entries.aux}
+        self.latest = Entries(chain.x, labels, entries.age + self.sampler.n_steps, carried)
         if start is None:
             self.buffer.write(index, self.latest)
         chain.stats["age"] = entries.age
@@ -151,15 +170,18 @@ class Chains:
     def from_buffer(self, n: int) -> tuple[Tensor, Entries]:
         """Slots and the chains in them, a share ``reinit`` of them started over."""
         if self.buffer.entries is None:
-            filling = self.fresh(self.buffer.start, self.buffer.size)
-            self.buffer.fill(filling.x, filling.y)
+            filling = self.carrying(self.fresh(self.buffer.start, self.buffer.size))
+            self.buffer.fill(filling.x, filling.y, filling.aux)
         index, entries = self.buffer.draw(n, self.generator)
         over = torch.rand(n, device=self.device, generator=self.generator) < self.buffer.reinit
-        new = self.fresh(self.buffer.restart, n)
-        pick = over.view(-1, *[1] * (entries.x.ndim - 1))
-        return index, Entries(
-            torch.where(pick, new.x, entries.x), torch.where(over, new.y, entries.y), entries.age * ~over
-        )
+        new = self.carrying(self.fresh(self.buffer.restart, n))
+        kept = zip((new.x, new.y, new.age), entries[:3], strict=True)
+        aux = {name: torch.where(per_row(over, value), new.aux[name], value) for name, value in entries.aux.items()}
+        return index, Entries(*(torch.where(per_row(over, a), a, b) for a, b in kept), aux)
+
+    def carrying(self, entries: Entries) -> Entries:
+        """New chains with what the sampler gives them to carry."""
+        return entries._replace(aux=self.sampler.start(entries.x, self.generator))
 
     def fresh(self, source: str, n: int) -> Entries:
         """New chains from the base (``noise``) or from training examples (``data``)."""
@@ -179,7 +201,7 @@ class Chains:
     def stored(self, n: int) -> Entries | None:
         """The first ``n`` kept chains, or of the last negatives where none are kept, without moving them; or None."""
         kept = self.buffer.entries or self.latest
-        return None if kept is None else Entries(kept.x[:n].float(), kept.y[:n], kept.age[:n])
+        return None if kept is None else kept.at(slice(n))
 
     @property
     def horizon(self) -> int | None:
@@ -193,7 +215,7 @@ class Chains:
             "generator": self.generator.get_state(),
             "cursor": self.buffer.cursor,
             "view": self.view.state(),
-            "entries": None if entries is None else {k: v.cpu() for k, v in entries._asdict().items()},
+            "entries": None if entries is None else {name: v.cpu() for name, v in flat(entries).items()},
         }
 
     def load_state(self, state: dict) -> None:
@@ -202,8 +224,20 @@ class Chains:
         self.buffer.cursor = state["cursor"]
         self.view.load_state(state["view"])
         if state["entries"] is not None:
-            self.buffer.entries = Entries(**{k: v.to(self.device) for k, v in state["entries"].items()})
+            self.buffer.entries = unflat({name: v.to(self.device) for name, v in state["entries"].items()})
             self.buffer.size = len(self.buffer.entries.x)
+
+
+def flat(entries: Entries) -> dict[str, Tensor]:
+    """Kept chains as one level of tensors by name, the carried ones as ``aux/<name>``."""
+    named = entries._asdict()
+    return {**{f"aux/{name}": value for name, value in named.pop("aux").items()}, **named}
+
+
+def unflat(tensors: dict[str, Tensor]) -> Entries:
+    """The chains that ``flat`` took apart."""
+    aux = {name.removeprefix("aux/"): value for name, value in tensors.items() if name.startswith("aux/")}
+    return Entries(tensors["x"], tensors["y"], tensors["age"], aux)
 
 
 def needs_labels(energy: Energy) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
+from ebm_cli.diagnostics import configurational_temperature, virial
 from ebm_cli.models import REAL, box
 from ebm_cli.models.energy import Plain
 from ebm_cli.samplers import (
@@ -22,6 +23,7 @@ from ebm_cli.samplers import (
     Polynomial,
     RandomWalkMetropolis,
     State,
+    Trajectory,
     UnderdampedLangevin,
 )
 
@@ -224,3 +226,28 @@ def test_schedules_go_from_first_to_last(schedule):
     assert values == sorted(values, reverse=True)
     middle = {Geometric: 0.1, Cosine: 0.505}[type(schedule)]
     assert values[5] == pytest.approx(middle)
+
+
+# Trajectories, and the temperature of a network (T22) --------------------------------------------------------------
+
+
+def test_trajectories_are_thinned_after_the_burn_in():
+    kept, every = Trajectory(burn_in=3, thin=4), Trajectory()
+    for callback in (kept, every):
+        chain = run(MALA(n_steps=15, step_size=0.1), harmonic(2.0), n=5, callback=callback)
+    assert kept.x.shape == (5, 3, 1) and every.energy.shape == (5, 15)
+    assert torch.equal(kept.x, every.x[:, [6, 10, 14]]) and torch.equal(kept.x[:, -1], chain.x)
+    assert torch.allclose(kept.energy, kept.x.square()[..., 0])
+    with pytest.raises(ValueError, match="thin must be a whole number"):
+        Trajectory(thin=0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_chains_on_a_network_have_the_temperature_that_they_were_given(temperature):
+    """``<x . grad E> = d T`` and ``<|grad E|^2> = T <lap E>`` for any smooth energy sampled exactly."""
+    torch.manual_seed(3)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).double()
+    energy = energy_of(lambda x: 6 * network(x)[:, 0] + 0.5 * x.square().sum(1), shape=(2,))
+    x = run(MALA(n_steps=120, step_size=0.1, temperature=temperature), energy, n=8000).x
+    assert virial(energy, x) == pytest.approx(temperature, rel=0.06)
+    assert configurational_temperature(energy, x) == pytest.approx(temperature, rel=0.06)

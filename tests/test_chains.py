@@ -9,7 +9,8 @@ from ebm_cli.chains import Chains, Entries, ReplayBuffer, rank_seed
 from ebm_cli.models import ResNet, UniformBox, box
 from ebm_cli.models.energy import Plain
 from ebm_cli.models.view import SamplingView
-from ebm_cli.samplers import Langevin
+from ebm_cli.module import share_out
+from ebm_cli.samplers import MALA, SMC, Langevin, ParallelTempering, UnderdampedLangevin
 
 SUPPORT = box(-1, 1)
 
@@ -124,7 +125,7 @@ def test_state_continues_bit_for_bit():
     second.load_state(first.state())
     for _ in range(3):
         second.negatives(Quadratic(), 16)
-    for a, b in zip(straight.buffer.entries, second.buffer.entries, strict=True):
+    for a, b in zip(straight.buffer.entries[:3], second.buffer.entries[:3], strict=True):
         assert torch.equal(a, b)
 
 
@@ -180,3 +181,67 @@ def test_bfloat16_is_refused_for_samplers_that_compare_energies():
     with pytest.raises(ValueError, match="view=bfloat16: Exact"):
         base = UniformBox((2,), low=-1.0, high=1.0)
         Chains(Exact(n_steps=1, step_size=0.1), ReplayBuffer(size=8), base, None, view=SamplingView("bfloat16"))
+
+
+# What samplers carry from run to run --------------------------------------------------------------------------------
+
+
+def tempered(n_steps=1):
+    return ParallelTempering(n_steps=n_steps, temperatures=[1.0, 3.0, 9.0], transition=MALA(step_size=0.3))
+
+
+CARRYING = [
+    tempered(),
+    UnderdampedLangevin(n_steps=2, step_size=0.1),
+    MALA(n_steps=2, step_size=0.01, adapt_steps=6),
+]
+
+
+@pytest.mark.parametrize("sampler", CARRYING, ids=lambda s: type(s).__name__)
+def test_what_a_sampler_carries_stays_with_its_slot_and_resumes_bit_for_bit(sampler):
+    straight, first, second = (make(seed=s, reinit=0.1, sampler=sampler) for s in (0, 0, 9))
+    for _ in range(6):
+        straight.negatives(Quadratic(), 16)
+    for _ in range(3):
+        first.negatives(Quadratic(), 16)
+    second.load_state(first.state())
+    for _ in range(3):
+        second.negatives(Quadratic(), 16)
+    assert straight.buffer.entries.aux
+    for name, value in straight.state()["entries"].items():
+        assert torch.equal(value, second.state()["entries"][name]), name
+
+
+def test_replicas_in_the_buffer_make_one_long_chain():
+    """Runs of one step each keep the hot replicas and swap all pairs: the variances are those of the ladder."""
+    chains = make(size=400, sampler=tempered())
+    for _ in range(300):
+        chains.negatives(Quadratic(), 400)
+    aux = chains.buffer.entries.aux
+    assert torch.equal(aux["replicas"][:, 0], chains.buffer.entries.x) and (aux["turn"] == 300).all()
+    assert aux["replicas"].var(0).mean(1).tolist() == pytest.approx([1.0, 3.0, 9.0], rel=0.2)
+
+
+def test_restarted_chains_start_anew_in_all_that_they_carry():
+    chains = make(size=400, reinit=0.5, sampler=tempered())
+    chains.negatives(Quadratic(), 400)
+    chains.negatives(Quadratic(), 400)
+    kept = chains.buffer.entries
+    assert torch.equal(kept.aux["turn"], kept.age) and set(kept.age.tolist()) == {1, 2}
+
+
+def test_replicas_are_shared_out_among_other_numbers_of_processes():
+    ranks = []
+    for rank in range(2):
+        chains = make(rank=rank, sampler=tempered())
+        chains.negatives(Quadratic(), 8)
+        ranks.append({"chains": chains.state(), "objective": {}})
+    alone = make(sampler=tempered())
+    alone.load_state(share_out(ranks, 0, 1)["chains"])
+    assert alone.buffer.size == 128 and alone.buffer.entries.aux["replicas"].shape == (128, 3, 2)
+    alone.negatives(Quadratic(), 100)
+
+
+def test_weighted_samples_are_refused_in_training():
+    with pytest.raises(ValueError, match="SMC makes weighted samples"):
+        make(sampler=SMC())

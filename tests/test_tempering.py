@@ -9,7 +9,7 @@ import torch
 
 from ebm_cli.diagnostics import Recorder, split_rhat
 from ebm_cli.models.energy import Plain
-from ebm_cli.samplers import MALA, Langevin, ParallelTempering, SimulatedTempering
+from ebm_cli.samplers import MALA, SMC, Langevin, ParallelTempering, SimulatedTempering, UnderdampedLangevin
 
 LADDER = [1.0, 2.5, 6.0, 15.0]
 
@@ -70,14 +70,14 @@ def test_one_evaluation_serves_all_replicas():
 
 
 def test_replicas_go_on_where_they_were():
-    """T19: twenty steps are ten and ten more from what the first left behind."""
-    sampler = ParallelTempering(temperatures=[1.0, 3.0], transition=MALA(step_size=0.2))
+    """T19: twenty steps are seven and thirteen more from what the first left behind, turns of swaps included."""
+    sampler = ParallelTempering(temperatures=[1.0, 3.0, 9.0], transition=MALA(step_size=0.2))
     energy, x = harmonic((2,)), torch.randn(8, 2, generator=noise(3))
     generator = noise()
     straight = sampler.sample(energy, x, n_steps=20, generator=generator)
     generator = noise()
-    first = sampler.sample(energy, x, n_steps=10, generator=generator)
-    second = sampler.sample(energy, first.x, n_steps=10, generator=generator, aux=first.state.aux)
+    first = sampler.sample(energy, x, n_steps=7, generator=generator)
+    second = sampler.sample(energy, first.x, n_steps=13, generator=generator, aux=first.state.aux)
     assert torch.equal(straight.x, second.x)
     assert torch.equal(straight.state.aux["replicas"], second.state.aux["replicas"])
 
@@ -96,3 +96,16 @@ def test_simulated_tempering_weighs_its_chains_to_the_target():
 def test_ladders_that_are_none_are_refused(temperatures):
     with pytest.raises(ValueError, match="increasing order"):
         ParallelTempering(temperatures=temperatures)
+
+
+@pytest.mark.parametrize("kind", [ParallelTempering, SimulatedTempering])
+def test_transitions_that_no_ladder_can_use_are_refused(kind):
+    with pytest.raises(ValueError, match="SMC makes weighted samples"):
+        kind(transition=SMC())
+    with pytest.raises(ValueError, match="noise_std must be null"):
+        kind(transition=Langevin(noise_std=0.01))
+
+
+def test_simulated_tempering_refuses_transitions_that_carry_something():
+    with pytest.raises(ValueError, match="UnderdampedLangevin carries velocities"):
+        SimulatedTempering(transition=UnderdampedLangevin())

@@ -11,10 +11,12 @@ from ebm_cli.samplers.sampler import Chain, DivergenceError, Info, Sampler, Stat
 from ebm_cli.samplers.schedules import Cosine, Geometric, Polynomial
 from ebm_cli.samplers.smc import SMC
 from ebm_cli.samplers.tempering import ParallelTempering, SimulatedTempering
+from ebm_cli.samplers.trajectory import Trajectory
 from ebm_cli.samplers.underdamped import UnderdampedLangevin
 
 __all__ = [
     "AIS", "AnnealedLangevin", "Chain", "Cosine", "DiscreteMALA", "DivergenceError", "Geometric", "Gibbs",
     "GibbsWithGradients", "GradientDescent", "HMC", "Info", "Langevin", "MALA", "ParallelTempering", "Polynomial",
-    "RandomWalkMetropolis", "SMC", "Sampler", "SimulatedTempering", "State", "UnderdampedLangevin",
+    "RandomWalkMetropolis", "SMC", "Sampler", "SimulatedTempering", "State", "Trajectory",
+    "UnderdampedLangevin",
 ]  # fmt: skip

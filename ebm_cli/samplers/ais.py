@@ -57,6 +57,7 @@ class AIS(Sampler):
 
     supports = ("real", "box", "binary", "spins", "one_hot")
     exact = True
+    weighted = True
 
     def __init__(
         self,

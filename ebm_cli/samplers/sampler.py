@@ -107,12 +107,14 @@ class Sampler:
         uses_gradient: whether it needs the gradient of the energy.
         exact: whether its stationary law is the target itself, without a bias of the step size.
         differentiable: whether ``sample(through=...)`` can send gradients through its steps.
+        weighted: whether its chains follow the target only together with ``Chain.log_w``.
     """
 
     supports: tuple[str, ...] = ("real", "box")
     uses_gradient = True
     exact = False
     differentiable = False
+    weighted = False
 
     def __init__(
         self,

@@ -27,6 +27,12 @@ class Ladder(Sampler):
             raise ValueError(f"temperatures must be two or more positive numbers in increasing order, got {values}")
         if not isinstance(transition, Sampler) or isinstance(transition, Ladder):
             raise ValueError(f"transition must be a sampler of one temperature, got {type(transition).__name__}")
+        if transition.weighted:
+            raise ValueError(
+                f"transition: {type(transition).__name__} makes weighted samples; use mala, hmc or langevin"
+            )
+        if getattr(transition, "noise_std", None) is not None:
+            raise ValueError("transition.noise_std must be null: a fixed noise does not grow with the temperature")
         super().__init__(n_steps=n_steps, temperature=values[0], chunk_size=transition.chunk_size)
         self.temperatures, self.transition = values, transition
         self.supports, self.exact = transition.supports, transition.exact
@@ -80,9 +86,10 @@ class ParallelTempering(Ladder):
         n = len(self.temperatures)
         replicas = x[:, None].repeat(1, n, *[1] * (x.ndim - 1))
         was_hot = torch.zeros(len(x), n, dtype=torch.bool, device=x.device)
+        turn = torch.zeros(len(x), dtype=torch.long, device=x.device)
         inner = self.transition.start(replicas.flatten(0, 1), generator)
         carried = {f"replica_{k}": v.unflatten(0, (len(x), n)) for k, v in inner.items()}
-        return {"replicas": replicas, "was_hot": was_hot} | carried
+        return {"replicas": replicas, "was_hot": was_hot, "turn": turn} | carried
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         batch, levels = state.aux["replicas"].shape[:2]
@@ -90,8 +97,8 @@ class ParallelTempering(Ladder):
         hot = self.at(self.ladder(state.x).repeat(batch))
         moved, info = hot.step(everyone, self.unpacked(state), i, n, generator)
         moved = hot.evaluated(everyone, moved)
-        order, rates = self.swaps(moved.energy.view(batch, levels), i, generator)
-        returned, trips = self.packed(moved, order, state.aux["was_hot"])
+        order, rates = self.swaps(moved.energy.view(batch, levels), state.aux["turn"], generator)
+        returned, trips = self.packed(moved, order, state.aux)
         norm, acceptance = (
             None if v is None else v.view(batch, levels)[:, 0] for v in (info.grad_norm, info.acceptance)
         )
@@ -105,22 +112,25 @@ class ParallelTempering(Ladder):
         value, grad = carried.pop("energy", None), carried.pop("grad", None)
         return State(state.aux["replicas"].flatten(0, 1), value, grad, carried)
 
-    def swaps(self, energies: Tensor, i: int, generator) -> tuple[Tensor, dict]:
-        """Which replica comes to which place ``(B, levels)``, and the acceptance of a swap of each pair."""
+    def swaps(self, energies: Tensor, turn: Tensor, generator) -> tuple[Tensor, dict]:
+        """Which replica comes to which place ``(B, levels)``, and the acceptance of a swap of each pair.
+
+        Even and odd pairs take turns over the life of a chain, so that runs of one step each (training) swap them all.
+        """
         batch, levels = energies.shape
         inverse = 1 / self.ladder(energies)
         log_ratio = (inverse[:-1] - inverse[1:]) * (energies[:, :-1] - energies[:, 1:])
         acceptance = log_ratio.clamp_max(0).exp()
         uniform = torch.rand(acceptance.shape, generator=generator, device=energies.device, dtype=energies.dtype)
         order = torch.arange(levels, device=energies.device).repeat(batch, 1)
-        if i % self.swap_every == 0:
-            cold = torch.arange((i // self.swap_every) % 2, levels - 1, 2, device=energies.device)
-            swap = (uniform < acceptance)[:, cold].long()
-            order[:, cold] += swap
-            order[:, cold + 1] -= swap
+        pair = torch.arange(levels - 1, device=energies.device)
+        due = (turn % self.swap_every == 0)[:, None] & ((turn // self.swap_every)[:, None] % 2 == pair % 2)
+        swap = ((uniform < acceptance) & due).long()
+        order[:, :-1] += swap
+        order[:, 1:] -= swap
         return order, {f"swap_rate_{k}": acceptance[:, k] for k in range(levels - 1)}
 
-    def packed(self, moved: State, order: Tensor, was_hot: Tensor) -> tuple[State, Tensor]:
+    def packed(self, moved: State, order: Tensor, before: dict) -> tuple[State, Tensor]:
         """The state after replicas have taken their places, and which chains ``(B,)`` have closed a round trip."""
         batch, levels = order.shape
 
@@ -130,12 +140,12 @@ class ParallelTempering(Ladder):
 
         carried = {"energy": moved.energy} | ({} if moved.grad is None else {"grad": moved.grad}) | moved.aux
         aux = {f"replica_{k}": placed(v) for k, v in carried.items()} | {"replicas": placed(moved.x)}
-        was_hot = was_hot.gather(1, order)
+        was_hot = before["was_hot"].gather(1, order)
         trips = was_hot[:, 0].float()
         was_hot[:, 0], was_hot[:, -1] = False, True
         grad = None if moved.grad is None else aux["replica_grad"][:, 0]
-        state = State(aux["replicas"][:, 0].clone(), aux["replica_energy"][:, 0], grad, aux | {"was_hot": was_hot})
-        return state, trips
+        aux |= {"was_hot": was_hot, "turn": before["turn"] + 1}
+        return State(aux["replicas"][:, 0].clone(), aux["replica_energy"][:, 0], grad, aux), trips
 
 
 class SimulatedTempering(Ladder):
@@ -153,6 +163,8 @@ class SimulatedTempering(Ladder):
         log_weights: g_k to start from; null is 0 for each.
     """
 
+    weighted = True
+
     def __init__(
         self,
         *,
@@ -167,6 +179,9 @@ class SimulatedTempering(Ladder):
         super().__init__(n_steps=n_steps, temperatures=temperatures, transition=transition)
         if log_weights is not None and len(log_weights) != len(self.temperatures):
             raise ValueError(f"log_weights must be one per temperature, got {list(log_weights)}")
+        if transition.start(torch.zeros(1, 1), torch.Generator()):
+            name = type(transition).__name__
+            raise ValueError(f"transition: {name} carries velocities or tuned steps; use mala, hmc or langevin as set")
         self.adapt_steps, self.log_weights = int(adapt_steps), log_weights or [0.0] * len(self.temperatures)
 
     def start(self, x: Tensor, generator) -> dict[str, Tensor]:
