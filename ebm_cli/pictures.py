@@ -136,10 +136,12 @@ def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) 
     """Points over the model's density (left) and the true one (right), where they are known; ``(N, d)``, d above 2:
     the first two entries, without densities."""
     box = getattr(getattr(data, "density", None), "box", None) or float(x.abs().max()) * 1.1
-    figure, axes = new_figure(9, 4.6, columns=2)
-    panels = [("samples and model density", energy), ("true density", lambda p: -data.density.log_prob(p))]
+    panels = [("samples and model density", energy)]
+    if hasattr(data, "density"):
+        panels.append(("true density", lambda p: -data.density.log_prob(p)))
+    figure, axes = new_figure(4.5 * len(panels), 4.6, columns=len(panels))
     for axis, (name, function) in zip(axes[0], panels, strict=True):
-        if function is not None and x.shape[1] == 2 and (name != "true density" or hasattr(data, "density")):
+        if function is not None and x.shape[1] == 2:
             axis.imshow(density_image(function, box), extent=[-box, box, -box, box], origin="lower", cmap="magma")
         axis.set(title=title or name, xlim=(-box, box), ylim=(-box, box), aspect="equal")
     axes[0][0].scatter(*x[:2000, :2].T.tolist(), s=2, c="white", alpha=0.5, linewidths=0)

@@ -23,6 +23,7 @@ from ebm_cli.config import ConfigError, build, find_run
 from ebm_cli.models import Base, Energy, Support
 from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers import Sampler
+from ebm_cli.samplers.smc import systematic
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
 BLOCK = 250  # chains per block; a block's noise depends on (seed, block) alone, so devices can share the work
@@ -257,12 +258,19 @@ def generate(
         energy: instead of the subject's own: a composition, where it binds anything per row, bound to n rows.
         y: labels ``(n,)`` to condition on; a class-conditional energy without them gets balanced ones.
         start: where chains start, ``(n, *shape)``; None is fresh noise.
+
+    Raises:
+        ConfigError: for samplers that weigh chains against one another, where every chain has an energy of its own.
     """
     from ebm_cli.chains import needs_labels
 
+    own = energy is not None and energy is not subject.energy
     energy = subject.energy if energy is None else energy
     if y is None and needs_labels(energy):
         y = torch.arange(n) % energy.n_classes
+    if subject.sampler.weighted and (own or y is not None):
+        name = type(subject.sampler).__name__
+        raise ConfigError(f"sampler: {name} weighs chains against one another, and these have energies of their own")
     mine = {}
     for block in range(-(-n // BLOCK))[devices.rank() :: devices.world()]:
         rows = slice(block * BLOCK, min((block + 1) * BLOCK, n))
@@ -272,8 +280,9 @@ def generate(
         fresh = subject.base.sample(BLOCK, generator)[: rows.stop - rows.start]
         x = fresh if start is None else start[rows].to(subject.device)
         chain = subject.sampler.sample(subject.view.of(conditional, x), x, n_steps=n_steps, generator=generator)
+        x = chain.x if chain.log_w is None else chain.x[systematic(chain.log_w, generator)]
         with torch.no_grad():
-            mine[block] = chain.x.cpu(), conditional(chain.x).cpu()
+            mine[block] = x.cpu(), conditional(x).cpu()
     blocks = {block: part for parts in devices.everyone(mine) for block, part in parts.items()}
     x, values = (torch.cat(p) for p in zip(*(blocks[block] for block in sorted(blocks)), strict=True))
     return Samples(x, values, y, n_steps)

@@ -42,7 +42,13 @@ def default_run(words: list[str]) -> str | None:
 
 
 def stand_in(model: str, without_sampler: bool) -> None:
-    """Writes what a run would bring for a closed form that has none: a name, a seed, and the recipe of samplers."""
+    """Writes what a run would bring for a closed form that has none: a name, a seed, and the recipe of samplers.
+
+    Raises:
+        ConfigError: for an unknown model, or one that needs data.
+    """
+    if "${" in str(option_node("model", model)):
+        raise ConfigError(f"model={model}: needs data to be built; train it with ebm-train, then give run=PATH")
     kept = {"name": model, "seed": 0, "run": None, "view": "none", "threads": 1, "dataset": {"recipe": RECIPE}}
     if not without_sampler:
         kept["sampler"] = option_node("sampler", "langevin")

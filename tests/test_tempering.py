@@ -7,8 +7,11 @@ import math
 import pytest
 import torch
 
+from ebm_cli.config import ConfigError
 from ebm_cli.diagnostics import Recorder, split_rhat
+from ebm_cli.models import Gaussian
 from ebm_cli.models.energy import Plain
+from ebm_cli.run import Subject, generate
 from ebm_cli.samplers import MALA, SMC, Langevin, ParallelTempering, SimulatedTempering, UnderdampedLangevin
 
 LADDER = [1.0, 2.5, 6.0, 15.0]
@@ -88,6 +91,7 @@ def test_simulated_tempering_weighs_its_chains_to_the_target():
     sampler = SimulatedTempering(n_steps=2500, temperatures=LADDER, transition=transition, adapt_steps=500)
     chain = sampler.sample(energy, start, generator=noise())
     weights = torch.softmax(chain.log_w, 0)
+    assert abs(float((chain.x < 0).float().mean()) - 0.3) > 0.06  # hot chains are among them: the weights matter
     assert float(weights[chain.x[:, 0] < 0].sum()) == pytest.approx(0.3, abs=0.05)
     assert float(chain.stats["at_target"][600:].mean()) == pytest.approx(0.25, abs=0.06)
 
@@ -109,3 +113,17 @@ def test_transitions_that_no_ladder_can_use_are_refused(kind):
 def test_simulated_tempering_refuses_transitions_that_carry_something():
     with pytest.raises(ValueError, match="UnderdampedLangevin carries velocities"):
         SimulatedTempering(transition=UnderdampedLangevin())
+
+
+def subject(energy, sampler):
+    return Subject(energy, Gaussian((1,), std=1.0), sampler, None, 400, None, 0, 10, None, None)
+
+
+def test_samples_of_a_weighted_sampler_are_written_with_equal_weights(monkeypatch):
+    """Half the chains hot: their variance is 2.5 unweighted, and that of the target once weighted."""
+    monkeypatch.setattr("ebm_cli.run.BLOCK", 4000)
+    energy = harmonic((1,))
+    sampler = SimulatedTempering(temperatures=[1.0, 4.0], transition=MALA(step_size=0.5), adapt_steps=100)
+    assert float(generate(subject(energy, sampler), 4000, 400).x.var()) == pytest.approx(1.0, rel=0.15)
+    with pytest.raises(ConfigError, match="SimulatedTempering weighs chains against one another"):
+        generate(subject(energy, sampler), 10, 5, energy=Plain(energy, (1,)))

@@ -48,10 +48,10 @@ class Adjusted(Sampler):
     ):
         super().__init__(n_steps=n_steps, step_size=step_size, temperature=temperature, chunk_size=chunk_size)
         name = type(self).__name__
+        choices = "reflect or null" if self.can_reflect else "null, which refuses proposals outside"
         if boundary == "clamp":
-            raise ValueError(f"boundary=clamp: mass on the border makes {name} inexact; use reflect or null")
+            raise ValueError(f"boundary=clamp: mass on the border makes {name} inexact; use {choices}")
         if boundary not in (None, "reflect") or (boundary and not self.can_reflect):
-            choices = "reflect or null" if self.can_reflect else "null, which refuses proposals outside"
             raise ValueError(f"boundary={boundary}: {name} takes {choices}")
         if not 0 < target_acceptance < 1 or adapt_steps < 0:
             found = f"target_acceptance={target_acceptance}, adapt_steps={adapt_steps}"
