@@ -9,7 +9,7 @@ import torch
 
 from ebm_cli.config import ConfigError
 from ebm_cli.diagnostics import Recorder, split_rhat
-from ebm_cli.models import Gaussian
+from ebm_cli.models import GaussianBase
 from ebm_cli.models.energy import Plain
 from ebm_cli.run import Subject, generate
 from ebm_cli.samplers import MALA, SMC, Langevin, ParallelTempering, SimulatedTempering, UnderdampedLangevin
@@ -116,7 +116,7 @@ def test_simulated_tempering_refuses_transitions_that_carry_something():
 
 
 def subject(energy, sampler):
-    return Subject(energy, Gaussian((1,), std=1.0), sampler, None, 400, None, 0, 10, None, None)
+    return Subject(energy, GaussianBase((1,), std=1.0), sampler, None, 400, None, 0, 10, None, None)
 
 
 def test_samples_of_a_weighted_sampler_are_written_with_equal_weights(monkeypatch):
