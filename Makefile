@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow bench lint clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ebm-cli needs Python 3.11 or newer")'
@@ -20,6 +20,9 @@ test: $(STAMP)  ## the tests, without those marked slow
 
 test-slow: $(STAMP)  ## the tests marked slow: trainings of minutes
 	$(BIN)/python -m pytest -q -m slow
+
+bench: $(STAMP)  ## what is claimed about speed, in pairs; a quarter of an hour
+	$(BIN)/python -m benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

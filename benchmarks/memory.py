@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from benchmarks.cases import IGEBM, Size, igebm_network, peak
+from benchmarks.cases import IGEBM, Size, igebm_network, peak, restart_peak
 from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers import Langevin
 
@@ -19,7 +19,7 @@ def main(precision: str, batch: str, chunk: str, width: str) -> None:
     view = SamplingView(precision, channels_last=True)
     one, x = torch.rand(1, 3, 32, 32), torch.rand(int(batch), 3, 32, 32)
     sampler.sample(view.of(network, one), one)
-    before = peak()
+    before = restart_peak()
     sampler.sample(view.of(network, x), x)
     print((peak() - before) / int(batch))
 

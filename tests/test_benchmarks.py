@@ -1,0 +1,31 @@
+"""The benchmarks in their short form: nothing crashes; no time is judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import cases
+from benchmarks.cases import SHORT
+from benchmarks.pairs import compare
+
+
+def test_ratios_are_those_of_the_pairs():
+    spin = lambda n: lambda: sum(range(n))  # noqa: E731
+    ratio = compare(spin(2_000_000), spin(200_000), rounds=3)
+    assert 4 < ratio.median < 25 and ratio.low <= ratio.median <= ratio.high
+
+
+@pytest.mark.parametrize("case", ["buffer_growth"])
+def test_buffers_do_not_slow_down_with_their_size(case):
+    assert 0 < getattr(cases, case)(SHORT).median < 20
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_published_loops_run(frozen):
+    assert cases.igebm_iteration(SHORT, "float32", frozen).fast > 0
+
+
+def test_the_floor_and_the_other_networks_run():
+    assert cases.over_the_floor(SHORT, "float32", batch=4).slow > 0
+    assert cases.wide_resnet_step(SHORT, "float32").slow > 0
+    assert cases.tutorial_iteration(SHORT, "float32").slow > 0
