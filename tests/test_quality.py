@@ -26,7 +26,9 @@ def test_the_default_run_makes_digits(command, tmp_path):
     assert found["fd_classifier/classes"] == 10
 
 
-@pytest.mark.parametrize("words", [("buffer.reinit=0",), ("objective=cd",)], ids=["no restarts", "chains from data"])
+@pytest.mark.parametrize(
+    "words", [("buffer.reinit=0", "buffer.size=512"), ("objective=cd",)], ids=["no restarts", "chains from data"]
+)
 def test_models_that_never_saw_noise_cannot_generate_from_it(command, tmp_path, words):
     found = evaluated(command, tmp_path, "fd_classifier", *words)
     assert found["fd_classifier/q"] >= 1.0
