@@ -2,7 +2,8 @@
 
 from ebm_cli.objectives.classifiers import JEM, Classifier
 from ebm_cli.objectives.contrastive import ContrastiveDivergence
+from ebm_cli.objectives.jarzynski import Jarzynski
 from ebm_cli.objectives.nce import NoiseContrastive
 from ebm_cli.objectives.objective import Loss, Objective
 
-__all__ = ["JEM", "Classifier", "ContrastiveDivergence", "Loss", "NoiseContrastive", "Objective"]
+__all__ = ["JEM", "Classifier", "ContrastiveDivergence", "Jarzynski", "Loss", "NoiseContrastive", "Objective"]
