@@ -11,6 +11,7 @@ from ebm_cli.datasets.densities import (
     Pinwheel,
     RingOfGaussians,
     Rings,
+    TwoModes,
     TwoMoons,
 )
 from ebm_cli.datasets.digits import Digits
@@ -31,6 +32,6 @@ __all__ = [
     "Batch", "CIFAR10", "CIFAR100", "CONCEPTS", "CelebA128", "CelebA32", "CelebA64", "Checkerboard", "DataModule",
     "Density", "Digits", "FashionMNIST", "Folder", "GridOfGaussians", "ImageNet32", "KMNIST", "MNIST",
     "MovingDigits", "Npz", "Patches", "Pinwheel", "Rendered", "RingOfGaussians", "Rings", "Rows", "SVHN", "Shapes",
-    "ShuffledBatches", "Split", "StackedMNIST", "StoredData", "Textures", "Toy", "TwoMoons", "Voxels", "read_idx",
-    "resized",
+    "ShuffledBatches", "Split", "StackedMNIST", "StoredData", "Textures", "Toy", "TwoModes", "TwoMoons", "Voxels",
+    "read_idx", "resized",
 ]  # fmt: skip

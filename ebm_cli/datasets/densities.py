@@ -126,6 +126,32 @@ class GridOfGaussians(Gaussians):
         super().__init__(torch.cartesian_prod(line, line), std)
 
 
+class TwoModes(Density):
+    """Two round Gaussians far apart on the first axis, of unequal mass: what chains that do not jump cannot weigh.
+
+    Args:
+        distance: of each centre from 0; the lighter one lies to the left.
+        mass: of the one to the left, in (0, 1).
+        std: of both.
+    """
+
+    name = "two_modes"
+
+    def __init__(self, *, distance: float = 6.0, mass: float = 0.25, std: float = 1.0):
+        positive(distance=distance, mass=mass, std=std)
+        if mass >= 1:
+            raise ValueError(f"mass must lie between 0 and 1, got {mass}")
+        self.modes = torch.tensor([[-float(distance), 0.0], [float(distance), 0.0]])
+        self.mass, self.sd_min, self.reach = float(mass), float(std), distance + 6 * std
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return log_mixture(x, self.modes, torch.tensor([self.mass, 1 - self.mass]).log(), self.sd_min)
+
+    def sample(self, n, generator=None):
+        right = (torch.rand(n, generator=generator) >= self.mass).long()
+        return self.modes[right] + self.sd_min * randn(n, generator)
+
+
 class TwoMoons(Density):
     """Two interleaved half circles, uniform along their length, with round Gaussian noise added.
 

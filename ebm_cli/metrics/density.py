@@ -87,7 +87,7 @@ def likelihood(subject: Subject, log_z: float, protocol: dict) -> Value:
 
 
 def modes(truth, points: Tensor, p: Tensor, q: Tensor, protocol: dict) -> dict[str, Value]:
-    """How many modes carry a quarter of their share, and the smallest ratio of model mass to true mass."""
+    """How many modes carry a quarter of their share; the smallest ratio, and largest difference, to their true mass."""
     if truth.modes is None:
         return {}
     cell = torch.cat([torch.cdist(part, truth.modes.float()).argmin(1) for part in points.split(CHUNK)])
@@ -99,6 +99,7 @@ def modes(truth, points: Tensor, p: Tensor, q: Tensor, protocol: dict) -> dict[s
     return {
         "density/modes": Value(float((ratio >= 0.25).sum()), None, len(points), protocol),
         "density/min_mode_share": Value(float(ratio.min()), None, len(points), protocol),
+        "density/mass_error": Value(float((mass[1] - mass[0]).abs().max()), None, len(points), protocol),
     }
 
 

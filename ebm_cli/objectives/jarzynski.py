@@ -15,6 +15,7 @@ from ebm_cli.objectives.objective import Loss, Objective, energies_of
 from ebm_cli.samplers.ais import effective_size
 from ebm_cli.samplers.path import log_mean_exp
 from ebm_cli.samplers.reweighted import Reweighted
+from ebm_cli.samplers.sampler import Chain
 from ebm_cli.samplers.smc import systematic
 
 SHOWN = 512  # walkers, drawn by weight, that pictures show
@@ -24,11 +25,15 @@ class Jarzynski(Objective):
     """Maximum likelihood by walkers with log-weights (Carbone, Hua, Coste & Vanden-Eijnden 2023).
 
     Walkers start in the base density and follow the energy while it changes; their weights correct for what the moves
-    have not kept up with, at any step size. Their mean is an estimate of Z, and with it ``cross_entropy`` is the true
-    loss in nats, which no other training by chains knows. All walkers of all ranks are one population.
+    have not kept up with, at any step size. All walkers of all ranks are one population.
+
+    The mean weight estimates Z, and with it the true loss in nats, which no other training by chains knows. Of the
+    walkers that teach the estimate is too low, and the more so the longer the training: every update raises the
+    energy where they are. Witnesses are walkers that do not teach; the estimate is theirs.
 
     Args:
-        walkers: per process.
+        walkers: that teach, per process.
+        witnesses: that measure log Z, per process; 0 for none.
         resample_below: share of the walkers below which the effective sample size makes them resample.
 
     Raises:
@@ -38,95 +43,116 @@ class Jarzynski(Objective):
 
     uses_chains = True
 
-    def __init__(self, *, walkers: int = 4096, resample_below: float = 0.5):
+    def __init__(self, *, walkers: int = 1024, witnesses: int = 1024, resample_below: float = 0.5):
         super().__init__()
-        if walkers < 2 or not 0 <= resample_below <= 1:
-            given = f"got walkers={walkers}, resample_below={resample_below}"
-            raise ValueError(f"objective needs walkers >= 2 and 0 <= resample_below <= 1, {given}")
-        self.walkers, self.resample_below = int(walkers), resample_below
-        self.population: dict[str, Tensor] = {}
+        if walkers < 2 or witnesses < 0 or not 0 <= resample_below <= 1:
+            given = f"got walkers={walkers}, witnesses={witnesses}, resample_below={resample_below}"
+            raise ValueError(f"objective needs walkers >= 2, witnesses >= 0 and 0 <= resample_below <= 1, {given}")
+        self.walkers = Walkers(int(walkers), resample_below)
+        self.witnesses = Walkers(int(witnesses), resample_below) if witnesses else None
 
     def forward(self, energy: Energy, batch, chains: Chains) -> Loss:
         if needs_labels(energy):
             raise ValueError("objective=jarzynski: weights compare walkers of one density; use model.conditional=false")
         kernel = Reweighted(chains.sampler)
-        if not self.population:
-            self.population = kernel.start_from(chains.base, self.walkers, chains.generator)
-        x, chain, log_w = self.moved(kernel, energy, chains)
+        x, log_w, chain = self.walkers.move(kernel, energy, chains)
         positive, negative = energies_of(energy, batch.x, x)
-        share = torch.softmax(gathered(log_w), 0)
-        expected = (world() * mine(share, len(x)).to(negative.dtype) * negative).sum()
-        metrics = self.measured(positive.detach().mean(), expected.detach(), gathered(log_w), kernel.temperature)
-        metrics |= {f"chain/{k}": chain.stats[k].mean() for k in ("grad_norm", "acceptance") if k in chain.stats}
-        self.resample(chain, chains)
-        return Loss(positive.mean() - expected, metrics)
-
-    def moved(self, kernel: Reweighted, energy: Energy, chains: Chains):
-        """The walkers and their log-weights under ``energy``, and the chain that takes them on from there."""
-        walkers = {name: value.to(chains.device) for name, value in self.population.items()}
-        x, found = walkers.pop("x"), []
-        seen = chains.view.of(energy, x)
-        keep = lambda i, state, info: found.append(info.extra["log_w"]) if i == 0 else None  # noqa: E731
-        chain = kernel.sample(seen, x, generator=chains.generator, aux=walkers, callback=keep)
-        return x, chain, found[0]
-
-    def measured(self, positive: Tensor, negative: Tensor, log_w: Tensor, temperature: float) -> dict[str, Tensor]:
-        """What to log; ``log_w`` are those of all ranks."""
-        log_z = log_mean_exp(log_w)
-        return {
-            "energy/data": positive,
-            "energy/samples": negative,
-            "energy/gap": negative - positive,
-            "cross_entropy": log_z + positive / temperature,
-            "jarzynski/log_z": log_z,
-            "jarzynski/effective_share": effective_size(log_w) / len(log_w),
+        share = mine(torch.softmax(gathered(log_w), 0), len(x)).to(negative.dtype)
+        expected = world() * (share * negative).sum()
+        metrics = {
+            "energy/data": positive.detach().mean(),
+            "energy/samples": expected.detach(),
+            "energy/gap": expected.detach() - positive.detach().mean(),
+            "jarzynski/effective_share": effective_size(gathered(log_w)) / (world() * len(x)),
         }
-
-    def resample(self, chain, chains: Chains) -> None:
-        """Keeps the moved walkers, resampled where the weights ask for it; the mean weight stays, as log Z does."""
-        walkers = {"x": chain.x, **chain.state.aux}
-        log_w = gathered(walkers["log_w"])
-        index = systematic(log_w, chains.generator)
-        now = effective_size(log_w) < self.resample_below * len(log_w)
-        if world() == 1:  # without a wait for the device
-            index = torch.where(now, index, torch.arange(len(index), device=index.device))
-            self.population = {name: value[index] for name, value in walkers.items()}
-        elif bool(now):
-            dist.broadcast(index, 0)
-            own = mine(index, len(chain.x))
-            self.population = {name: gathered(value)[own] for name, value in walkers.items()}
-        else:
-            self.population = walkers
-        self.population["log_w"] = torch.where(now, log_mean_exp(log_w), self.population["log_w"])
-        self.show(chains)
-
-    def show(self, chains: Chains) -> None:
-        """Some walkers, drawn by weight, for pictures."""
-        log_w, x = self.population["log_w"], self.population["x"]
-        index = systematic(log_w, chains.generator)[:: math.ceil(len(x) / SHOWN)]
-        none = torch.full_like(index, -1)
-        chains.latest = Entries(x[index], none, none)
+        metrics |= {f"chain/{k}": chain.stats[k].mean() for k in ("grad_norm", "acceptance") if k in chain.stats}
+        if self.witnesses:
+            _, log_w, _ = self.witnesses.move(kernel, energy, chains)
+            metrics["jarzynski/log_z"] = log_mean_exp(gathered(log_w))
+            data = metrics["energy/data"] / kernel.temperature
+            metrics["cross_entropy"] = metrics["jarzynski/log_z"] + data
+        self.walkers.show(chains)
+        return Loss(positive.mean() - expected, metrics)
 
     @torch.no_grad()
     def validation(self, energy: Energy, batch, chains: Chains) -> tuple[str, Tensor] | None:
         """The cross-entropy of held-out data in nats, log Z estimated for the very weights that are judged."""
-        if not self.population:
+        if not (self.witnesses and self.witnesses.tensors):
             return None
-        walkers = {name: self.population[name].to(chains.device) for name in ("at", "value", "log_w")}
-        temperature = Reweighted(chains.sampler).temperature
-        now = energies(energy, walkers["at"], chunk_size=chains.sampler.chunk_size).double() / temperature
-        log_z = log_mean_exp(gathered(walkers["log_w"] + walkers["value"] - now))
+        log_z, temperature = self.witnesses.log_z(energy, chains)
         return "cross_entropy", log_z + energies(energy, batch.x).double().mean() / temperature
 
     def rank_state(self) -> dict:
-        return {name: value.cpu() for name, value in self.population.items()}
+        witnesses = self.witnesses.tensors if self.witnesses else {}
+        named = {**self.walkers.tensors, **{f"witnesses/{name}": value for name, value in witnesses.items()}}
+        return {name: value.cpu() for name, value in named.items()}
 
     def load_rank_state(self, state: dict) -> None:
-        """Takes the walkers over; where ranks got unequal numbers of them, the last ones are dropped."""
-        self.population = dict(state)
-        if state and world() > 1:
-            n = min(everyone(len(state["x"])))
-            self.population = {name: value[:n] for name, value in state.items()}
+        prefix = "witnesses/"
+        self.walkers.load({name: value for name, value in state.items() if not name.startswith(prefix)})
+        if self.witnesses:
+            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            self.witnesses.load(own)
+
+
+class Walkers:
+    """A weighted population that follows the energy, over all ranks.
+
+    Args:
+        number: of walkers per process.
+        resample_below: share of them.
+    """
+
+    def __init__(self, number: int, resample_below: float):
+        self.number, self.resample_below = number, resample_below
+        self.tensors: dict[str, Tensor] = {}
+
+    def move(self, kernel: Reweighted, energy: Energy, chains: Chains) -> tuple[Tensor, Tensor, Chain]:
+        """Where the walkers are, their log-weights under ``energy``, and the chain that takes them on from there."""
+        if not self.tensors:
+            self.tensors = kernel.start_from(chains.base, self.number, chains.generator)
+        walkers = {name: value.to(chains.device) for name, value in self.tensors.items()}
+        x, found = walkers.pop("x"), []
+        keep = lambda i, state, info: found.append(info.extra["log_w"]) if i == 0 else None  # noqa: E731
+        seen = chains.view.of(energy, x)
+        chain = kernel.sample(seen, x, generator=chains.generator, aux=walkers, callback=keep)
+        self.resample({"x": chain.x, **chain.state.aux}, chains.generator)
+        return x, found[0], chain
+
+    def resample(self, walkers: dict[str, Tensor], generator: torch.Generator) -> None:
+        """Keeps ``walkers``, resampled where the weights ask for it; the mean weight stays, as log Z does."""
+        log_w = gathered(walkers["log_w"])
+        index = systematic(log_w, generator)
+        now = effective_size(log_w) < self.resample_below * len(log_w)
+        if world() == 1:  # without a wait for the device
+            index = torch.where(now, index, torch.arange(len(index), device=index.device))
+            walkers = {name: value[index] for name, value in walkers.items()}
+        elif bool(now):
+            dist.broadcast(index, 0)
+            own = mine(index, self.number)
+            walkers = {name: gathered(value)[own] for name, value in walkers.items()}
+        self.tensors = walkers | {"log_w": torch.where(now, log_mean_exp(log_w), walkers["log_w"])}
+
+    def log_z(self, energy: Energy, chains: Chains) -> tuple[Tensor, float]:
+        """log Z of any energy near the present one, and the temperature it refers to."""
+        at, value, log_w = (self.tensors[name].to(chains.device) for name in ("at", "value", "log_w"))
+        temperature = Reweighted(chains.sampler).temperature
+        now = energies(energy, at, chunk_size=chains.sampler.chunk_size).double() / temperature
+        return log_mean_exp(gathered(log_w + value - now)), temperature
+
+    def show(self, chains: Chains) -> None:
+        """Leaves some walkers, drawn by weight, for pictures."""
+        x = self.tensors["x"]
+        index = systematic(self.tensors["log_w"], chains.generator)[:: math.ceil(len(x) / SHOWN)]
+        none = torch.full_like(index, -1)
+        chains.latest = Entries(x[index], none, none)
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Takes saved walkers over; where ranks got unequal numbers of them, the last ones are dropped."""
+        self.tensors = tensors
+        if tensors:
+            self.number = min(everyone(len(tensors["x"])))
+            self.tensors = {name: value[: self.number] for name, value in tensors.items()}
 
 
 def gathered(x: Tensor) -> Tensor:
