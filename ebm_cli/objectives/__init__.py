@@ -2,8 +2,19 @@
 
 from ebm_cli.objectives.classifiers import JEM, Classifier
 from ebm_cli.objectives.contrastive import ContrastiveDivergence
+from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
 from ebm_cli.objectives.jarzynski import Jarzynski
 from ebm_cli.objectives.nce import NoiseContrastive
 from ebm_cli.objectives.objective import Loss, Objective
+from ebm_cli.objectives.pseudo_likelihood import PseudoLikelihood
+from ebm_cli.objectives.score_matching import (
+    DenoisingScoreMatching,
+    MultiScaleDenoising,
+    ScoreMatching,
+    SlicedScoreMatching,
+)
 
-__all__ = ["JEM", "Classifier", "ContrastiveDivergence", "Jarzynski", "Loss", "NoiseContrastive", "Objective"]
+__all__ = [
+    "JEM", "Classifier", "ContrastiveDivergence", "DenoisingScoreMatching", "EnergyDiscrepancy", "Jarzynski", "Loss",
+    "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood", "ScoreMatching", "SlicedScoreMatching",
+]  # fmt: skip
