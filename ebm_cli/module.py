@@ -48,11 +48,13 @@ class EnergyModule(pl.LightningModule):
     # Before training ------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Fits the base, and gives this rank its own chains and its own noise."""
+        """Fits base and network to examples, and gives this rank its own chains and its own noise."""
         if stage != "fit" or self.chains is not None:
             return
         data, device = self.trainer.datamodule, self.trainer.strategy.root_device
-        self.base.fit(data.split("train", 10000).x)
+        examples = data.split("train", 10000).x
+        self.base.fit(examples)
+        network_of(self.energy).fit(examples)
         self.objective.fit(self.base)
         self.chains = Chains(
             build(self.config["sampler"], "sampler"),

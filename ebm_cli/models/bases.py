@@ -29,9 +29,6 @@ class Base(Energy):
         """Exact log density ``(B,)``."""
         return -self(x)
 
-    def fit(self, x: Tensor) -> None:
-        """Sets what is estimated from training data ``x`` ``(N, *shape)``; most bases have nothing to estimate."""
-
 
 class GaussianBase(Base):
     """Independent Gaussian in every entry, ``N(mean, std^2)``.

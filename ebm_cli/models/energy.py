@@ -78,6 +78,9 @@ class Energy(nn.Module):
         """This energy with labels ``y`` and / or noise levels ``t``, ``(B,)`` each, bound row by row."""
         return self if y is None and t is None else Given(self, y, t)
 
+    def fit(self, x: Tensor) -> None:
+        """Sets, before training, what is estimated from training data ``x`` ``(N, *shape)``: usually nothing."""
+
     def rows(self, index) -> Energy:
         """The energy of the rows ``index`` alone: re-indexes whatever is bound per row (here: nothing)."""
         return self
