@@ -119,6 +119,10 @@ class EnergyModule(pl.LightningModule):
         by_steps = step / min(bounds) if bounds else 0.0
         return min(1.0, max(by_steps, self.share))
 
+    def on_train_batch_start(self, batch, batch_idx) -> None:
+        """Objectives of several phases know how far the run is."""
+        self.objective.progress = self.progress(self.global_step)
+
     def on_train_epoch_start(self) -> None:
         """Where the run is bounded by time, all ranks agree once an epoch on how much of it is over."""
         timer = self.trainer_timer()

@@ -1,7 +1,7 @@
 """Energies: networks, closed forms, normalised bases and compositions of them."""
 
 from ebm_cli.models.affine_resnet import AffineResNet
-from ebm_cli.models.bases import Base, BernoulliBase, DataMixture, GaussianBase, UniformBox
+from ebm_cli.models.bases import Base, BernoulliBase, DataMixture, FullGaussianBase, GaussianBase, UniformBox
 from ebm_cli.models.closed_forms import ClosedForm, DoubleWell, Funnel, Gaussian, GaussianMixture
 from ebm_cli.models.compositions import Measured, Mixture, Negated, Product, Projected, Tempered, Tilted
 from ebm_cli.models.convnet import ConvNet
@@ -13,6 +13,7 @@ from ebm_cli.models.mlp import MLP
 from ebm_cli.models.mnist_net import MnistNet
 from ebm_cli.models.multi_scale import MultiScale
 from ebm_cli.models.network import Network
+from ebm_cli.models.noise_mlp import NoiseMLP
 from ebm_cli.models.nonlocal_net import NonlocalNet
 from ebm_cli.models.pooling import ConvPool
 from ebm_cli.models.rbm import RBM
@@ -22,8 +23,8 @@ from ebm_cli.models.wide_resnet import WideResNet
 
 __all__ = [
     "AffineResNet", "Base", "BernoulliBase", "ClosedForm", "ConvNet", "ConvNet3d", "ConvPool", "DataMixture",
-    "DoubleWell", "Energy", "Funnel", "Gaussian", "GaussianBase", "GaussianMixture", "Ising", "MLP", "Measured",
-    "Mixture", "MnistNet", "MultiScale", "Negated", "Network", "NonlocalNet", "Product", "Projected", "RBM", "REAL",
-    "RecoveryResNet", "ResNet", "Sites", "Support", "Tempered", "Tilted", "UniformBox", "UniformStates",
-    "WideResNet", "box", "exact_log_z", "exact_sample",
+    "DoubleWell", "Energy", "FullGaussianBase", "Funnel", "Gaussian", "GaussianBase", "GaussianMixture", "Ising", "MLP",
+    "Measured", "Mixture", "MnistNet", "MultiScale", "Negated", "Network", "NoiseMLP", "NonlocalNet", "Product",
+    "Projected", "RBM", "REAL", "RecoveryResNet", "ResNet", "Sites", "Support", "Tempered", "Tilted", "UniformBox",
+    "UniformStates", "WideResNet", "box", "exact_log_z", "exact_sample",
 ]  # fmt: skip

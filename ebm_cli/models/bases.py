@@ -18,8 +18,32 @@ def _rand(n, shape, like: Tensor, generator):
     return torch.rand(n, *shape, device=like.device, dtype=like.dtype, generator=generator)
 
 
+def per_level(t: Tensor, x: Tensor) -> Tensor:
+    """Levels ``(B,)`` shaped to broadcast over ``x`` ``(B, *shape)``."""
+    return t.view(-1, *[1] * (x.ndim - 1))
+
+
 class Base(Energy):
-    """An energy whose ``log Z`` is 0, that is ``forward(x) = -log p(x)``, and that can be sampled exactly."""
+    """An energy whose ``log Z`` is 0, that is ``forward(x) = -log p(x)``, and that can be sampled exactly.
+
+    Attributes:
+        takes_levels: whether ``forward`` takes ``t``, the standard deviation of noise added to draws.
+    """
+
+    takes_levels = False
+
+    def given(self, y: Tensor | None = None, t: Tensor | None = None) -> Energy:
+        """Bases have no labels; with noise levels, the Gaussian ones are those of noised draws.
+
+        Raises:
+            ValueError: for noise levels and any other base.
+        """
+        if t is not None and not self.takes_levels:
+            name = type(self).__name__
+            raise ValueError(
+                f"base: {name} knows no noise levels; use base=full_gaussian, base=gaussian or tilted=false"
+            )
+        return super().given(y, t)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, *shape)``."""
@@ -39,6 +63,8 @@ class GaussianBase(Base):
         fit_to_data: replace both by each entry's mean and standard deviation over the training split.
     """
 
+    takes_levels = True
+
     def __init__(self, shape, *, support: Support = REAL, mean: float = 0.0, std: float = 1.0, fit_to_data=False):
         super().__init__(shape, support)
         self.fit_to_data = fit_to_data
@@ -50,9 +76,10 @@ class GaussianBase(Base):
             self.mean.copy_(x.mean(0))
             self.std.copy_(x.std(0).clamp_min(1e-2 * x.std()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        z = ((x - self.mean) / self.std).flatten(1)
-        log_norm = self.std.log().sum() + 0.5 * self.std.numel() * math.log(2 * math.pi)
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        std = self.std[None] if t is None else (self.std.square() + per_level(t, x).square()).sqrt()
+        z = ((x - self.mean) / std).flatten(1)
+        log_norm = std.flatten(1).log().sum(1) + 0.5 * self.std.numel() * math.log(2 * math.pi)
         return 0.5 * z.square().sum(1) + log_norm
 
     def value_and_grad(self, x):
@@ -61,6 +88,43 @@ class GaussianBase(Base):
 
     def sample(self, n, generator=None):
         return self.mean + self.std * _randn(n, self.shape, self.std, generator)
+
+
+class FullGaussianBase(Base):
+    """Gaussian with the mean and the covariance of the training data; the standard normal until it is fitted.
+
+    Args:
+        shape: shape of one input.
+        floor: least standard deviation along any direction, as a share of the data's root mean square one.
+    """
+
+    takes_levels = True
+
+    def __init__(self, shape, *, support: Support = REAL, floor: float = 0.01):
+        super().__init__(shape, support)
+        d = math.prod(self.shape)
+        self.floor = float(floor)
+        self.register_buffer("mean", torch.zeros(d))
+        self.register_buffer("axes", torch.eye(d))
+        self.register_buffer("std", torch.ones(d))
+
+    def fit(self, x: Tensor) -> None:
+        x = x.flatten(1).double()
+        variance, axes = torch.linalg.eigh(torch.cov(x.T).view(x.shape[1], -1))
+        least = self.floor**2 * variance.mean()
+        self.mean.copy_(x.mean(0))
+        self.axes.copy_(axes)
+        self.std.copy_(variance.clamp_min(least).sqrt())
+
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        along = (x.flatten(1) - self.mean) @ self.axes
+        std = self.std[None] if t is None else (self.std.square() + t[:, None].square()).sqrt()
+        log_norm = std.log().sum(1) + 0.5 * len(self.std) * math.log(2 * math.pi)
+        return 0.5 * (along / std).square().sum(1) + log_norm
+
+    def sample(self, n, generator=None):
+        along = self.std * _randn(n, (len(self.std),), self.std, generator)
+        return (self.mean + along @ self.axes.T).view(n, *self.shape)
 
 
 class UniformBox(Base):

@@ -123,10 +123,16 @@ class Tilted(Composition):
         return self.network.class_energies(x) + self.base(x)[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.parts[0](x) + self.parts[1](x)
+        parts = self.at_level(x).parts
+        return parts[0](x) + parts[1](x)
+
+    def at_level(self, x: Tensor) -> Tilted:
+        """Itself, or both parts at the noise level that the network means where none is given."""
+        level = self.network.level
+        return self if level is None else self.given(t=torch.full((len(x),), level, dtype=x.dtype, device=x.device))
 
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        (value, grad), (more, slope) = (part.value_and_grad(x) for part in self.parts)
+        (value, grad), (more, slope) = (part.value_and_grad(x) for part in self.at_level(x).parts)
         return value + more, grad + slope
 
     def like(self, parts, index=slice(None)):

@@ -61,9 +61,11 @@ class Energy(nn.Module):
 
     Attributes:
         n_classes: number of class labels the energy can be given, or None.
+        level: the noise level meant where an energy that takes levels is given none, or None.
     """
 
     n_classes: int | None = None
+    level: float | None = None
 
     def __init__(self, shape, support: Support = REAL):
         super().__init__()
@@ -107,6 +109,7 @@ class Given(Energy):
     def __init__(self, energy: Energy, y: Tensor | None, t: Tensor | None):
         super().__init__(energy.shape, energy.support)
         self.energy, self.y, self.t = energy, y, t
+        self.level = energy.level if t is None else None
 
     def forward(self, x: Tensor) -> Tensor:
         bound = {k: v for k, v in (("y", self.y), ("t", self.t)) if v is not None}

@@ -1,5 +1,6 @@
 """Training losses, each a small class: ``objective(energy, batch, chains) -> Loss``."""
 
+from ebm_cli.objectives.annealed import AnnealedChains
 from ebm_cli.objectives.classifiers import JEM, Classifier
 from ebm_cli.objectives.contrastive import ContrastiveDivergence
 from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
@@ -15,6 +16,7 @@ from ebm_cli.objectives.score_matching import (
 )
 
 __all__ = [
-    "JEM", "Classifier", "ContrastiveDivergence", "DenoisingScoreMatching", "EnergyDiscrepancy", "Jarzynski", "Loss",
-    "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood", "ScoreMatching", "SlicedScoreMatching",
+    "AnnealedChains", "JEM", "Classifier", "ContrastiveDivergence", "DenoisingScoreMatching", "EnergyDiscrepancy",
+    "Jarzynski", "Loss", "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood", "ScoreMatching",
+    "SlicedScoreMatching",
 ]  # fmt: skip

@@ -24,11 +24,13 @@ class Objective(nn.Module):
         joint: the network needs one output per class.
         uses_chains: the loss draws negatives, so a sampler and a buffer take part in training.
         double_backward: the loss differentiates gradients, which a compiled network cannot do.
+        progress: share of the run that is over, in [0, 1], alike on all ranks; set before every update.
     """
 
     joint = False
     uses_chains = False
     double_backward = False
+    progress = 0.0
 
     def forward(self, energy: Energy, batch, chains) -> Loss:
         """The loss of one batch ``(x, y)``; negatives come from ``chains``."""

@@ -12,7 +12,7 @@ from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, ro
 
 
 class AnnealedLangevin(Langevin):
-    """Langevin at noise levels from ``sigma_max`` down to ``sigma_min``, geometrically (Song & Ermon 2019).
+    """Langevin at noise levels from ``sigma_max`` down to ``sigma_min`` (Song & Ermon 2019).
 
     At level sigma the step size is ``step_size * (sigma / sigma_min)^2``. The energy is ``E(x, t=sigma)`` with
     ``over: noise``, for energies that know noise levels, and ``E(x)`` at temperature ``T (sigma / sigma_min)^2`` with
@@ -23,6 +23,9 @@ class AnnealedLangevin(Langevin):
         step_size: of the last level.
         n_levels: number of levels.
         sigma_max, sigma_min: first and last level, in the units of the data.
+        rho: spacing of the levels: equal in ``sigma^(1 / rho)`` (Karras et al. 2022), or in ``log sigma`` for null.
+        noised_start: add noise of the first level to where chains start.
+        denoise: end with ``x - sigma_min^2 grad E``, the mean of what the noisy sample came from, inside the support.
         over: ``noise`` or ``temperature``.
         temperature, grad_clip, boundary, chunk_size: see ``Langevin``.
     """
@@ -35,6 +38,9 @@ class AnnealedLangevin(Langevin):
         n_levels: int = 10,
         sigma_max: float = 1.0,
         sigma_min: float = 0.1,
+        rho: float | None = None,
+        noised_start: bool = False,
+        denoise: bool = False,
         over: str = "noise",
         temperature: float = 1.0,
         grad_clip: float | None = None,
@@ -53,24 +59,61 @@ class AnnealedLangevin(Langevin):
             raise ValueError(f"over must be noise or temperature, got {over!r}")
         if not sigma_max >= sigma_min > 0:
             raise ValueError(f"sigma_max >= sigma_min > 0 expected, got {sigma_max} and {sigma_min}")
+        if denoise and over != "noise":
+            raise ValueError("denoise=true needs an energy that knows noise levels: over=noise")
         self.n_levels, self.over = whole("n_levels", n_levels), over
-        self.sigma_max, self.sigma_min = sigma_max, sigma_min
+        self.sigma_max, self.sigma_min, self.rho = sigma_max, sigma_min, rho
+        self.noised_start, self.denoise = noised_start, denoise
+
+    def sigmas(self) -> list[float]:
+        """The levels, from the first to the last."""
+        shares = [level / max(1, self.n_levels - 1) for level in range(self.n_levels)]
+        if self.rho is None:
+            return [self.sigma_max * (self.sigma_min / self.sigma_max) ** share for share in shares]
+        top, bottom = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+        return [(top + share * (bottom - top)) ** self.rho for share in shares]
 
     def sigma_at(self, i: int, n: int) -> float:
         """The noise level of step i of n."""
-        level = min(i * self.n_levels // n, self.n_levels - 1)
-        return self.sigma_max * (self.sigma_min / self.sigma_max) ** (level / max(1, self.n_levels - 1))
+        return self.sigmas()[min(i * self.n_levels // n, self.n_levels - 1)]
+
+    def at_level(self, sigma: float | Tensor) -> Langevin:
+        """The transition of a level, or of one level per chain ``(B,)``."""
+        growth = (sigma / self.sigma_min) ** 2
+        temperature = self.temperature * growth if self.over == "temperature" else self.temperature
+        return Langevin(
+            n_steps=self.n_steps,
+            step_size=self.step_size * growth,
+            temperature=temperature,
+            grad_clip=self.grad_clip,
+            boundary=self.boundary,
+            chunk_size=self.chunk_size,
+        )
+
+    def init(self, energy: Energy, x: Tensor, generator) -> State:
+        if self.noised_start:
+            x = x + self.sigma_max * torch.empty_like(x).normal_(generator=generator)
+        return State(x)
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         sigma = self.sigma_at(i, n)
-        growth = (sigma / self.sigma_min) ** 2
-        at_level = self.with_options(step_size=self.step_size * growth)
-        if self.over == "temperature":
-            at_level.temperature = self.temperature * growth
-        else:
-            energy = energy.given(t=torch.full((len(state.x),), sigma, device=state.x.device))
-        state, info = Langevin.step(at_level, energy, state, i, n, generator)
+        at_level = self.at_level(sigma)
+        if self.over == "noise":
+            energy = energy.given(t=levels(sigma, state.x))
+        state, info = at_level.step(energy, state, i, n, generator)
         return state, info._replace(extra={"sigma": sigma})
+
+    def finish(self, energy: Energy, state: State, generator) -> State:
+        if not self.denoise:
+            return state
+        _, grad = self.evaluate(energy.given(t=levels(self.sigma_min, state.x)), state.x)
+        clean = state.x - self.sigma_min**2 * grad
+        return State(at_border(clean, "clamp" if energy.support.kind == "box" else None, energy.support))
+
+
+def levels(sigma: float, x: Tensor) -> Tensor:
+    """``sigma`` for every row of ``x``, ``(B,)``."""
+    return torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
 
 
 class GradientDescent(Sampler):
