@@ -82,9 +82,10 @@ class GaussianBase(Base):
         log_norm = std.flatten(1).log().sum(1) + 0.5 * self.std.numel() * math.log(2 * math.pi)
         return 0.5 * z.square().sum(1) + log_norm
 
-    def value_and_grad(self, x):
+    def value_and_grad(self, x, t=None):
         with torch.no_grad():
-            return self(x), (x - self.mean) / self.std.square()
+            extra = 0.0 if t is None else per_level(t, x).square()
+            return self(x, t), (x - self.mean) / (self.std.square() + extra)
 
     def sample(self, n, generator=None):
         return self.mean + self.std * _randn(n, self.shape, self.std, generator)
@@ -117,10 +118,20 @@ class FullGaussianBase(Base):
         self.std.copy_(variance.clamp_min(least).sqrt())
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        return self.along_axes(x, t)[0]
+
+    def value_and_grad(self, x, t=None):
+        with torch.no_grad():
+            value, slope = self.along_axes(x, t)
+            return value, (slope @ self.axes.T).view_as(x)
+
+    def along_axes(self, x: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Energies ``(B,)``, and their gradient in the principal axes ``(B, d)``."""
         along = (x.flatten(1) - self.mean) @ self.axes
-        std = self.std[None] if t is None else (self.std.square() + t[:, None].square()).sqrt()
-        log_norm = std.log().sum(1) + 0.5 * len(self.std) * math.log(2 * math.pi)
-        return 0.5 * (along / std).square().sum(1) + log_norm
+        variance = self.std.square() + (0.0 if t is None else t[:, None].square())
+        slope, d = along / variance, len(self.std)
+        log_norm = 0.5 * variance.log().sum(-1) + 0.5 * d * math.log(2 * math.pi)
+        return 0.5 * (along * slope).sum(1) + log_norm, slope
 
     def sample(self, n, generator=None):
         along = self.std * _randn(n, (len(self.std),), self.std, generator)

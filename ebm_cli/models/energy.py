@@ -91,14 +91,17 @@ class Energy(nn.Module):
         """This energy with ``replace(network)`` in place of every learned network in it (here: there is none)."""
         return self
 
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_grad(self, x: Tensor, **given: Tensor) -> tuple[Tensor, Tensor]:
         """Energies ``(B,)`` and their gradient ``(B, *shape)`` at ``x``, detached: one forward, one backward.
 
         Energies whose gradient is cheaper written out override this; chains spend nearly all their time here.
+
+        Args:
+            given: keywords of ``forward``: labels ``y``, noise levels ``t``.
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            values = self(x)
+            values = self(x, **given)
             (grad,) = torch.autograd.grad(values, x, torch.ones_like(values))
         return values.detach(), grad
 
@@ -111,9 +114,16 @@ class Given(Energy):
         self.energy, self.y, self.t = energy, y, t
         self.level = energy.level if t is None else None
 
+    @property
+    def bound(self) -> dict[str, Tensor]:
+        """What is bound, by keyword."""
+        return {k: v for k, v in (("y", self.y), ("t", self.t)) if v is not None}
+
     def forward(self, x: Tensor) -> Tensor:
-        bound = {k: v for k, v in (("y", self.y), ("t", self.t)) if v is not None}
-        return self.energy(x, **bound)
+        return self.energy(x, **self.bound)
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.energy.value_and_grad(x, **self.bound)
 
     def given(self, y=None, t=None) -> Energy:
         return Given(self.energy, self.y if y is None else y, self.t if t is None else t)

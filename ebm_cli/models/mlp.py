@@ -75,13 +75,13 @@ class MLP(Network):
 
     # The gradient written out: the numbers of autograd, without its cost per operation -----------------------------
 
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_grad(self, x: Tensor, **given: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and their gradient, layer by layer; a subclass with outputs of its own gets autograd's."""
         *hidden, last = self.layers
         own = type(self).outputs is not MLP.outputs or type(self).forward is not Network.forward
         mixed = torch.is_autocast_enabled(x.device.type) or x.dtype != last.weight.dtype
-        if own or mixed:
-            return super().value_and_grad(x)
+        if own or mixed or given:
+            return super().value_and_grad(x, **given)
         with torch.no_grad():
             inputs = self.features(x.flatten(1))
             h, kept = forward_kept(hidden, inputs)

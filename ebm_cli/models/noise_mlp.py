@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm_cli.models.energy import REAL, Support
+from ebm_cli.models.mlp import BACKWARD
 from ebm_cli.models.network import Network, marginal
 from ebm_cli.models.network import activation as make_activation
 
@@ -64,14 +65,35 @@ class NoiseMLP(Network):
         return outputs[:, 0]
 
     def outputs(self, x: Tensor, y: Tensor | None = None, t: Tensor | None = None) -> Tensor:
+        return self.outputs_kept(x, t)[0]
+
+    def outputs_kept(self, x: Tensor, t: Tensor | None) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+        """The outputs, and what the way back needs: pre-activations, factor of the input, factor of the output."""
         t = torch.full((len(x),), self.level, dtype=x.dtype, device=x.device) if t is None else t.to(x.dtype)
         t = t[:, None]
+        shrunk, grown = (t.square() + self.data_std.square()).rsqrt(), -self.scale * self.data_std / t
         first, *others = self.seen(self.features(t)).chunk(1 + len(self.others), 1)
-        h = (x - self.mean).flatten(1) / (t.square() + self.data_std.square()).sqrt()
-        h = self.act(self.first(h) + first)
+        kept = [self.first((x - self.mean).flatten(1) * shrunk) + first]
+        h = self.act(kept[0])
         for layer, level in zip(self.others, others, strict=True):
-            h = h + self.act(layer(h) + level)
-        return -self.scale * self.data_std / t * self.last(h)
+            kept.append(layer(h) + level)
+            h = h + self.act(kept[-1])
+        return grown * self.last(h), kept, shrunk, grown
+
+    def value_and_grad(self, x: Tensor, **given: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies and their gradient, layer by layer: the numbers of autograd, without its cost per operation."""
+        mixed = torch.is_autocast_enabled(x.device.type) or x.dtype != self.last.weight.dtype
+        if mixed or "y" in given or type(self.act) not in BACKWARD:
+            return super().value_and_grad(x, **given)
+        with torch.no_grad():
+            outputs, (first, *others), shrunk, grown = self.outputs_kept(x, given.get("t"))
+            energy = marginal(outputs) if self.joint else outputs[:, 0]
+            shares = torch.softmax(-outputs, 1) if self.joint else torch.ones_like(outputs)
+            slope = (grown * shares) @ self.last.weight
+            for layer, z in zip(reversed(self.others), reversed(others), strict=True):
+                slope = slope + BACKWARD[type(self.act)](slope, z, self.act) @ layer.weight
+            slope = BACKWARD[type(self.act)](slope, first, self.act) @ self.first.weight
+            return energy, (slope * shrunk).view_as(x)
 
     def features(self, t: Tensor) -> Tensor:
         """Cosines and sines of the logarithm of levels ``(B, 1)``."""
