@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.models.bases import Base
+from ebm_cli.models.bases import Base, per_level
 from ebm_cli.models.energy import Energy
 
 
@@ -99,6 +99,11 @@ class Tempered(Composition):
     def forward(self, x: Tensor) -> Tensor:
         return self.parts[0](x) / self.temperature
 
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = self.parts[0].value_and_grad(x)
+        t = self.temperature
+        return value / t, grad / (per_level(t, x) if isinstance(t, Tensor) and t.ndim else t)
+
     def like(self, parts, index=slice(None)):
         t = self.temperature
         return Tempered(*parts, t[index] if isinstance(t, Tensor) and t.ndim else t)
@@ -146,19 +151,31 @@ class Measured(Composition):
         part: prior energy.
         operator: differentiable map of ``(B, *shape)`` to the shape of ``b``.
         b: observations, ``(B, ...)``, one per row.
-        noise_std: s, the standard deviation of the measurement noise, in the units of b.
+        noise_std: s, the standard deviation of the measurement noise, in the units of b: a number or one per row.
     """
 
-    def __init__(self, part: Energy, operator: Callable, b: Tensor, noise_std: float):
+    def __init__(self, part: Energy, operator: Callable, b: Tensor, noise_std: float | Tensor):
         super().__init__([part])
         self.operator, self.b, self.noise_std = operator, b, noise_std
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = (self.operator(x) - self.b).flatten(1)
-        return self.parts[0](x) + residual.square().sum(1) / (2 * self.noise_std**2)
+        return self.parts[0](x) + self.misfit(x)
+
+    def misfit(self, x: Tensor) -> Tensor:
+        """The term of the measurement, ``(B,)``."""
+        return (self.operator(x) - self.b).flatten(1).square().sum(1) / (2 * self.noise_std**2)
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = self.parts[0].value_and_grad(x)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            misfit = self.misfit(x)
+            (slope,) = torch.autograd.grad(misfit.sum(), x)
+        return value + misfit.detach(), grad + slope
 
     def like(self, parts, index=slice(None)):
-        return Measured(*parts, self.operator, self.b[index], self.noise_std)
+        s = self.noise_std
+        return Measured(*parts, self.operator, self.b[index], s[index] if isinstance(s, Tensor) and s.ndim else s)
 
 
 class Projected(Composition):

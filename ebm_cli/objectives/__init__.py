@@ -8,6 +8,7 @@ from ebm_cli.objectives.jarzynski import Jarzynski
 from ebm_cli.objectives.nce import NoiseContrastive
 from ebm_cli.objectives.objective import Loss, Objective
 from ebm_cli.objectives.pseudo_likelihood import PseudoLikelihood
+from ebm_cli.objectives.recovery import RecoveryLikelihood
 from ebm_cli.objectives.score_matching import (
     DenoisingScoreMatching,
     MultiScaleDenoising,
@@ -17,6 +18,6 @@ from ebm_cli.objectives.score_matching import (
 
 __all__ = [
     "AnnealedChains", "JEM", "Classifier", "ContrastiveDivergence", "DenoisingScoreMatching", "EnergyDiscrepancy",
-    "Jarzynski", "Loss", "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood", "ScoreMatching",
-    "SlicedScoreMatching",
+    "Jarzynski", "Loss", "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood",
+    "RecoveryLikelihood", "ScoreMatching", "SlicedScoreMatching",
 ]  # fmt: skip

@@ -1,0 +1,177 @@
+"""Staged generation of diffusion recovery likelihood: every level undoes a part of the noise."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ebm_cli.models.compositions import Measured, Tempered
+from ebm_cli.models.energy import Energy
+from ebm_cli.samplers.boundary import at_border
+from ebm_cli.samplers.langevin import Langevin
+from ebm_cli.samplers.sampler import Chain, Info, Sampler, State, per_row
+
+
+class Ladder:
+    """Noise in T transitions: ``x_(t+1) = y_t + std_t z``, where ``y_t = scale_t x_t``. Lists of T numbers each.
+
+    Attributes:
+        scale, std: of the transitions.
+        clean, noise: x_t is ``clean_t x + noise_t z`` for data x.
+        step: ``b^2``, twice the Langevin step size, of every level.
+        told: what the energy is told of the level as ``t``.
+        temperature: the energy of ``y_t`` is the network's over this.
+        weight: of the level's loss.
+        open: whether the last level takes its marginal law, without ``x_(t+1)``.
+        start: standard deviation of the noise that generation adds to draws of the base at first.
+    """
+
+    scale: list[float]
+    std: list[float]
+    clean: list[float]
+    noise: list[float]
+    step: list[float]
+    told: list[float]
+    temperature: list[float]
+    weight: list[float]
+    open: bool
+    start: float
+
+    def __len__(self) -> int:
+        return len(self.scale)
+
+
+class VariancePreserving(Ladder):
+    """The levels of Gao et al. (2021): some of the thousand of a linear schedule; the energy is told their number.
+
+    Args:
+        n_levels: T, at least 2; the first T are evenly spaced over half the schedule, and the last transition goes on
+            to pure noise. T = 6, that of the paper's short schedule, takes the levels 0, 100, .., 500 and 999.
+        step: b^2 of the first level over the variance of its noise.
+    """
+
+    def __init__(self, *, n_levels: int = 6, step: float = 2e-4):
+        if n_levels < 2:
+            raise ValueError(f"sampler.levels.n_levels must be at least 2, got {n_levels}")
+        beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+        spacing = 1000 // (2 * (n_levels - 1))
+        kept = torch.cumprod(1 - beta, 0)[[*range(0, n_levels * spacing, spacing), 999]]
+        ratio, noise = kept[1:] / kept[:-1], (1 - kept[:-1]).sqrt()
+        self.scale, self.std = [*ratio[:-1].sqrt().tolist(), 1.0], (1 - ratio).sqrt().tolist()
+        self.clean, self.noise = kept[:-1].sqrt().tolist(), noise.tolist()
+        self.step = (step * noise / noise[0] * (1 - ratio)).tolist()
+        self.told, self.temperature = [float(t) for t in range(n_levels)], self.step
+        self.weight = [self.std[0] / std for std in self.std]
+        self.open, self.start = True, 0.0
+
+
+class VarianceExploding(Ladder):
+    """Levels of growing noise, for energies that are told its standard deviation (``model=noise_mlp``).
+
+    Args:
+        n_levels: T, equally spaced in ``sigma^(1 / rho)`` (Karras et al. 2022).
+        sigma_min, sigma_max: noise of the first level, and of what the last transition leads to.
+        rho: bend of the spacing.
+        step: b^2 over the variance of noise of a transition.
+        data_std: root mean square of the data around their mean; for the weights alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_levels: int = 8,
+        sigma_min: float = 0.07,
+        sigma_max: float = 3.0,
+        rho: float = 3.0,
+        step: float = 0.1,
+        data_std: float = 0.5,
+    ):
+        if not 0 < sigma_min < sigma_max:
+            raise ValueError(f"sampler.levels needs 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
+        low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+        sigma = [(low + t / n_levels * (high - low)) ** rho for t in range(n_levels + 1)]
+        self.scale, self.clean, self.noise = [1.0] * n_levels, [1.0] * n_levels, sigma[:-1]
+        self.std = [math.sqrt(b**2 - a**2) for a, b in zip(sigma, sigma[1:], strict=False)]
+        self.step = [step * std**2 for std in self.std]
+        self.told, self.temperature = self.noise, [1.0] * n_levels
+        self.weight = [noise / data_std for noise in self.noise]
+        self.open, self.start = False, sigma_max
+
+
+class RecoverySampler(Sampler):
+    """Generates from the noisiest level down, each by Langevin on ``p(y_t | x_(t+1))`` (Gao et al. 2021).
+
+    The energy of a level's ``y`` is ``E(y, t) + |x_(t+1) - y|^2 / (2 std_t^2)``: one mode, where the noise is small, so
+    that a short chain from ``x_(t+1)`` is enough.
+
+    Args:
+        n_steps: in all; every level takes an equal share, in training too.
+        levels: the noise, a ``VariancePreserving`` or ``VarianceExploding``.
+        denoise: end with ``x - noise_0^2 grad E``, inside the support.
+        chunk_size: chains evaluated at a time; null is all at once.
+
+    Raises:
+        ValueError: for fewer steps than levels.
+    """
+
+    def __init__(self, *, levels: Ladder, n_steps: int = 180, denoise: bool = False, chunk_size: int | None = None):
+        super().__init__(n_steps=n_steps, chunk_size=chunk_size)
+        self.levels, self.denoise = levels, denoise
+        if self.n_steps < len(levels):
+            raise ValueError(f"sampler.n_steps={n_steps} is fewer than the {len(levels)} levels")
+
+    # One level ------------------------------------------------------------------------------------------------
+
+    def conditional(self, energy: Energy, noisy: Tensor, t: Tensor) -> Energy:
+        """The energy of ``y_t`` given ``x_(t+1) = noisy``, one level ``t`` ``(B,)`` per row."""
+        part = Tempered(energy.given(t=self.row("told", t, noisy)), self.row("temperature", t, noisy))
+        std = self.row("std", t, noisy)
+        if self.levels.open:
+            std = torch.where(t == len(self.levels) - 1, math.inf, std)
+        return Measured(part, lambda y: y, noisy, std)
+
+    def recover(self, energy: Energy, noisy: Tensor, t: Tensor, n_steps: int, generator) -> Chain:
+        """Chains of ``y_t`` from ``x_(t+1)``, where they start."""
+        return self.move(t, noisy).sample(
+            self.conditional(energy, noisy, t), noisy, n_steps=n_steps, generator=generator
+        )
+
+    def move(self, t: Tensor, like: Tensor) -> Langevin:
+        """The transition of every row's level."""
+        return Langevin(step_size=0.5 * self.row("step", t, like), chunk_size=self.chunk_size)
+
+    def row(self, name: str, t: Tensor, like: Tensor) -> Tensor:
+        """A number of the levels for every row, ``(B,)``."""
+        return torch.tensor(getattr(self.levels, name), dtype=like.dtype, device=like.device)[t]
+
+    # All levels -----------------------------------------------------------------------------------------------
+
+    def init(self, energy: Energy, x: Tensor, generator) -> State:
+        if self.levels.start:
+            x = x + self.levels.start * torch.empty_like(x).normal_(generator=generator)
+        return State(x, aux={"noisy": x})
+
+    def level_at(self, i: int, n: int) -> int:
+        """The level of step i of n."""
+        return max(0, len(self.levels) - 1 - i * len(self.levels) // n)
+
+    def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        level = self.level_at(i, n)
+        x, noisy = state.x, state.aux["noisy"]
+        if i and level != self.level_at(i - 1, n):
+            x = noisy = x / self.levels.scale[level + 1]
+        t = torch.full((len(x),), level, device=x.device)
+        target = self.conditional(energy, noisy, t)
+        moved, info = self.move(t, x).step(target, State(x), i, n, generator)
+        return State(moved.x, aux={"noisy": noisy}), info._replace(extra={"level": float(level)})
+
+    def finish(self, energy: Energy, state: State, generator) -> State:
+        x, t = state.x / self.levels.scale[0], torch.zeros(len(state.x), dtype=torch.long, device=state.x.device)
+        if self.denoise:
+            _, grad = self.evaluate(energy.given(t=self.row("told", t, x)), x)
+            grad = grad / per_row(self.row("temperature", t, x), x)
+            x = x - self.levels.noise[0] ** 2 * grad
+        x = at_border(x, "clamp" if energy.support.kind == "box" else None, energy.support)
+        return state._replace(x=x, energy=None, grad=None)
