@@ -4,6 +4,7 @@ from ebm_cli.objectives.annealed import AnnealedChains
 from ebm_cli.objectives.classifiers import JEM, Classifier
 from ebm_cli.objectives.contrastive import ContrastiveDivergence
 from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
+from ebm_cli.objectives.energy_matching import EnergyMatching
 from ebm_cli.objectives.jarzynski import Jarzynski
 from ebm_cli.objectives.nce import NoiseContrastive
 from ebm_cli.objectives.objective import Loss, Objective
@@ -18,6 +19,6 @@ from ebm_cli.objectives.score_matching import (
 
 __all__ = [
     "AnnealedChains", "JEM", "Classifier", "ContrastiveDivergence", "DenoisingScoreMatching", "EnergyDiscrepancy",
-    "Jarzynski", "Loss", "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood",
+    "EnergyMatching", "Jarzynski", "Loss", "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood",
     "RecoveryLikelihood", "ScoreMatching", "SlicedScoreMatching",
 ]  # fmt: skip

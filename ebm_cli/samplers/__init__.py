@@ -9,7 +9,7 @@ from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.mala import MALA, RandomWalkMetropolis
 from ebm_cli.samplers.recovery import RecoverySampler, VarianceExploding, VariancePreserving
 from ebm_cli.samplers.sampler import Chain, DivergenceError, Info, Sampler, State
-from ebm_cli.samplers.schedules import Cosine, Geometric, Polynomial
+from ebm_cli.samplers.schedules import Cosine, Geometric, Polynomial, Ramp
 from ebm_cli.samplers.smc import SMC
 from ebm_cli.samplers.tempering import ParallelTempering, SimulatedTempering
 from ebm_cli.samplers.trajectory import Trajectory
@@ -18,6 +18,6 @@ from ebm_cli.samplers.underdamped import UnderdampedLangevin
 __all__ = [
     "AIS", "AnnealedLangevin", "Chain", "Cosine", "DiscreteMALA", "DivergenceError", "Geometric", "Gibbs",
     "GibbsWithGradients", "GradientDescent", "HMC", "Info", "Langevin", "MALA", "ParallelTempering", "Polynomial",
-    "RandomWalkMetropolis", "RecoverySampler", "SMC", "Sampler", "SimulatedTempering", "State", "Trajectory",
+    "Ramp", "RandomWalkMetropolis", "RecoverySampler", "SMC", "Sampler", "SimulatedTempering", "State", "Trajectory",
     "UnderdampedLangevin", "VarianceExploding", "VariancePreserving",
 ]  # fmt: skip

@@ -53,6 +53,27 @@ class Cosine:
         return self.last + (self.first - self.last) * 0.5 * (1 + math.cos(math.pi * i / max(1, n - 1)))
 
 
+class Ramp:
+    """0 until step ``begin``, from there linearly to ``top`` at step ``end``, which it stays at.
+
+    As a temperature: noise flows down the gradient to the data first, and the heat that follows spreads it over them.
+
+    Args:
+        begin, end: steps, counted from 0 however long the chain is; equal for a jump.
+        top: last value, not negative.
+    """
+
+    def __init__(self, *, begin: int, end: int, top: float):
+        if not (0 <= begin <= end and top >= 0):
+            raise ValueError(f"a ramp needs 0 <= begin <= end and top >= 0, got begin={begin}, end={end}, top={top}")
+        self.begin, self.end, self.top = begin, end, top
+
+    def __call__(self, i: int, n: int) -> float:
+        if i < self.begin:
+            return 0.0
+        return self.top if i >= self.end else self.top * (i - self.begin) / (self.end - self.begin)
+
+
 def check_positive(first: float, last: float) -> None:
     if not (first > 0 and last > 0):
         raise ValueError(f"first and last must be positive, got {first} and {last}")
