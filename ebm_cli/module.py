@@ -136,8 +136,10 @@ class EnergyModule(pl.LightningModule):
     # Validation -----------------------------------------------------------------------------------------------
 
     def validate(self) -> float | None:
-        """What ``best.ckpt`` has least of, on the validation split, the mean over ranks; logged under its name."""
+        """What ``best.ckpt`` has least of, on the validation split if there is one; the mean over ranks."""
         batch = self.trainer.datamodule.split("validation", N_VALIDATION)
+        if not len(batch.x):
+            return None
         batch = type(batch)(*(None if v is None else v.to(self.device) for v in batch))
         with torch.random.fork_rng(), self.evaluating():
             torch.manual_seed(self.config["seed"])

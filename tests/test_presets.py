@@ -30,7 +30,9 @@ PRESETS = {  # name: parameters, in thousands
     "cifar10_short_run": 2763,
     "cifar10_drl": 34833,
     "digits_annealed": 100,
+    "digits_energy_matching": 297,
     "digits_jem": 85,
+    "digits_rbm": 1,
     "digits_recovery": 100,
     "imagenet32_igebm": 89560,
     "mnist_igebm": 1246,
@@ -41,7 +43,13 @@ PRESETS = {  # name: parameters, in thousands
     "svhn_jem": 36471,
     "voxels": 173,
 }
-OURS = {"digits_annealed", "digits_jem", "digits_recovery"}  # no published numbers to name
+OURS = {
+    "digits_annealed",
+    "digits_energy_matching",
+    "digits_jem",
+    "digits_rbm",
+    "digits_recovery",
+}  # no published numbers to name
 FAST = {
     "cifar10_short_run",
     "digits_annealed",
@@ -51,6 +59,7 @@ FAST = {
     "voxels",
 }  # the others take the same code, slowly
 METRICS = {
+    "digits_rbm": "ais",  # out-of-distribution sets are no binary images
     "voxels": "stability",  # out-of-distribution sets are images
     "moving_digits": "stability",
     "imagenet32_igebm": "fd_pixel",  # an energy without a label is a sum over 1000 classes

@@ -14,7 +14,7 @@ from ebm_cli.datasets.densities import (
     TwoModes,
     TwoMoons,
 )
-from ebm_cli.datasets.digits import Digits
+from ebm_cli.datasets.digits import BinaryDigits, Digits
 from ebm_cli.datasets.folder import Folder
 from ebm_cli.datasets.imagenet32 import ImageNet32
 from ebm_cli.datasets.mnist import KMNIST, MNIST, FashionMNIST, StackedMNIST, read_idx
@@ -29,8 +29,8 @@ from ebm_cli.datasets.textures import Textures
 from ebm_cli.datasets.toys import Toy
 
 __all__ = [
-    "Batch", "CIFAR10", "CIFAR100", "CONCEPTS", "CelebA128", "CelebA32", "CelebA64", "Checkerboard", "DataModule",
-    "Density", "Digits", "FashionMNIST", "Folder", "GridOfGaussians", "ImageNet32", "KMNIST", "MNIST",
+    "Batch", "BinaryDigits", "CIFAR10", "CIFAR100", "CONCEPTS", "CelebA128", "CelebA32", "CelebA64", "Checkerboard",
+    "DataModule", "Density", "Digits", "FashionMNIST", "Folder", "GridOfGaussians", "ImageNet32", "KMNIST", "MNIST",
     "MovingDigits", "Npz", "Patches", "Pinwheel", "Rendered", "RingOfGaussians", "Rings", "Rows", "SVHN", "Shapes",
     "ShuffledBatches", "Split", "StackedMNIST", "StoredData", "Textures", "Toy", "TwoModes", "TwoMoons", "Voxels",
     "read_idx", "resized",

@@ -6,6 +6,7 @@ import torch
 
 from ebm_cli.datasets.batches import cut
 from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule
+from ebm_cli.models import Support
 
 N_TEST = 450
 
@@ -32,3 +33,27 @@ class Digits(DataModule):
         train, test = cut(y, len(y), N_TEST, SPLIT_SEED)
         index = train if part == "train" else test
         return x[index], y[index]
+
+
+class BinaryDigits(Digits):
+    """The digits in black and white: 1 where the grey level, 0 to 16, is at least ``threshold``.
+
+    Args:
+        threshold: the lowest grey level that is white.
+        batch_size, steps_per_epoch, validation, workers, recipe, seed: see ``DataModule``.
+    """
+
+    name = "binary digits"
+
+    def __init__(self, *, threshold: int = 9, **options):
+        super().__init__(value_range=[0.0, 1.0], **options)
+        if not 1 <= threshold <= 16:
+            raise ValueError(f"dataset.threshold must be one of the grey levels 1 to 16, got {threshold}")
+        self.threshold = threshold
+
+    @property
+    def support(self) -> Support:
+        return Support("binary")
+
+    def clean(self, x):
+        return (x >= self.threshold).float() if x.dtype == torch.uint8 else x

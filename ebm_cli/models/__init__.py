@@ -16,15 +16,15 @@ from ebm_cli.models.network import Network
 from ebm_cli.models.noise_mlp import NoiseMLP
 from ebm_cli.models.nonlocal_net import NonlocalNet
 from ebm_cli.models.pooling import ConvPool
-from ebm_cli.models.rbm import RBM
+from ebm_cli.models.rbm import RBM, GaussianRBM
 from ebm_cli.models.recovery_resnet import RecoveryResNet
 from ebm_cli.models.resnet import ResNet
 from ebm_cli.models.wide_resnet import WideResNet
 
 __all__ = [
     "AffineResNet", "Base", "BernoulliBase", "ClosedForm", "ConvNet", "ConvNet3d", "ConvPool", "DataMixture",
-    "DoubleWell", "Energy", "FullGaussianBase", "Funnel", "Gaussian", "GaussianBase", "GaussianMixture", "Ising", "MLP",
-    "Measured", "Mixture", "MnistNet", "MultiScale", "Negated", "Network", "NoiseMLP", "NonlocalNet", "Product",
-    "Projected", "RBM", "REAL", "RecoveryResNet", "ResNet", "Sites", "Support", "Tempered", "Tilted", "UniformBox",
-    "UniformStates", "WideResNet", "box", "exact_log_z", "exact_sample",
+    "DoubleWell", "Energy", "FullGaussianBase", "Funnel", "Gaussian", "GaussianBase", "GaussianMixture",
+    "GaussianRBM", "Ising", "MLP", "Measured", "Mixture", "MnistNet", "MultiScale", "Negated", "Network", "NoiseMLP",
+    "NonlocalNet", "Product", "Projected", "RBM", "REAL", "RecoveryResNet", "ResNet", "Sites", "Support", "Tempered",
+    "Tilted", "UniformBox", "UniformStates", "WideResNet", "box", "exact_log_z", "exact_sample",
 ]  # fmt: skip

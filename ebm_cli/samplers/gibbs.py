@@ -21,7 +21,8 @@ class Gibbs(Discrete):
     Args:
         n_steps: sweeps per chain.
         scan: ``systematic`` goes through the sites in order; ``random`` draws a site per chain and redraw; ``block``
-            calls ``energy.gibbs_step(x, generator)`` (an RBM's layers, the colours of an Ising lattice).
+            calls ``energy.gibbs_step(x, generator)`` (an RBM's layers, the colours of an Ising lattice), also where the
+            inputs are real (a Gaussian RBM).
         temperature: T; blocks know 1 only.
         chunk_size: evaluate at most so many inputs at a time.
     """
@@ -44,9 +45,14 @@ class Gibbs(Discrete):
         self.scan = scan
 
     def check(self, energy: Energy) -> None:
-        super().check(energy)
-        if self.scan == "block" and not hasattr(energy, "gibbs_step"):
+        if self.scan != "block":
+            super().check(energy)
+        elif not hasattr(energy, "gibbs_step"):
             raise ValueError(f"scan=block needs an energy with gibbs_step; {type(energy).__name__} has none")
+
+    def check_start(self, energy, x, n, through):
+        check = super() if energy.support.kind in self.supports else super(Discrete, self)
+        check.check_start(energy, x, n, through)
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         if self.scan == "block":
