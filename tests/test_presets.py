@@ -30,7 +30,7 @@ PRESETS = {  # name: parameters, in thousands
     "cifar10_short_run": 2763,
     "cifar10_drl": 34833,
     "digits_annealed": 100,
-    "digits_energy_matching": 297,
+    "digits_energy_matching": 296,
     "digits_jem": 85,
     "digits_rbm": 1,
     "digits_recovery": 100,
