@@ -15,28 +15,32 @@ from ebm_cli.samplers import DivergenceError
 
 
 class DivergenceGuard(pl.Callback):
-    """Stops a run whose loss leaves the finite numbers, or whose energy gap explodes.
+    """Stops a run whose loss leaves the finite numbers, or whose energy gap explodes; without a gap, whose loss does.
 
     Both bounds on the gap are free of the energies' scale, which a large sampler step shrinks: one compares it with its
     own running median, the other, where the noise is tied to the step and energies are nats of the chains' law, with
-    temperature x dimension.
+    temperature x dimension. Losses of objectives without chains have a scale: that of the first one.
 
     Args:
-        growth: how many times the running median of ``|gap|`` counts as an explosion.
+        growth: how many times the running median of ``|gap|`` counts as an explosion; of ``|loss|``, how many times the
+            larger of its running median and its first value.
         window: how many updates make the median.
         nats: how many times temperature x dimension ``|gap|`` may be.
     """
 
     def __init__(self, growth: float, window: int, nats: float):
         self.growth, self.nats, self.gaps = growth, nats, deque(maxlen=window)
+        self.losses, self.first = deque(maxlen=window), None
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         loss = outputs["loss"]
         if not bool(torch.isfinite(loss)):
             raise DivergenceError(f"loss={float(loss)} at update {trainer.global_step}: not finite")
-        gap = module.latest.get("energy/gap")
+        gap = module.latest.get("energy/gap") if module.objective.uses_chains else None
         if gap is not None:
             self.judge(abs(float(gap)), trainer.global_step, module.temperature() * batch.x[0].numel())
+        else:
+            self.judge_loss(abs(float(loss)), trainer.global_step)
 
     def judge(self, gap: float, step: int, scale: float) -> None:
         """Compares one gap with the median of those before it, and with temperature x dimension (0 if unknown)."""
@@ -46,13 +50,27 @@ class DivergenceGuard(pl.Callback):
                 f"= {scale:.3g}"
             )
         if len(self.gaps) == self.gaps.maxlen:
-            usual = sorted(self.gaps)[len(self.gaps) // 2]
+            usual = median(self.gaps)
             if gap > self.growth * max(usual, 1e-12):
                 raise DivergenceError(
                     f"|energy/gap|={gap:.3g} at update {step}: over guard.growth={self.growth:g} times its running "
                     f"median {usual:.3g}"
                 )
         self.gaps.append(gap)
+
+    def judge_loss(self, loss: float, step: int) -> None:
+        """Compares one loss with those before it."""
+        self.first = max(loss, 1e-12) if self.first is None else self.first
+        usual = max(self.first, median(self.losses) if self.losses else 0.0)
+        if loss > self.growth * usual:
+            raise DivergenceError(
+                f"|loss|={loss:.3g} at update {step}: over guard.growth={self.growth:g} times the usual {usual:.3g}"
+            )
+        self.losses.append(loss)
+
+
+def median(values) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 class Throughput(pl.Callback):

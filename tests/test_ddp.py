@@ -22,7 +22,7 @@ def train(folder, stamp, *words):
     command = os.path.join(os.path.dirname(sys.executable), "ebm-train")
     done = subprocess.run([command, *SMALL, *DDP, *words], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    (run,) = folder.glob(f"outputs/runs/mlp-*/{stamp}")
+    (run,) = folder.glob(f"outputs/runs/*/{stamp}")
     return run, torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
