@@ -49,15 +49,20 @@ class ReplayBuffer:
         start: what fills the buffer at first: ``noise`` (the base density) or ``data`` (training examples).
         reinit: probability that a drawn chain starts over instead of going on.
         restart: what it starts over from: ``noise`` or ``data``.
-        write: ``same`` returns chains to the slots they came from; ``fifo`` replaces the oldest slots in turn.
+        write: ``same`` returns chains to the slots they came from; ``fifo`` replaces the oldest slots in turn;
+            ``reservoir`` keeps every chain ever written with equal chance.
         dtype: ``float32``, or ``float16`` for half the memory.
+        augment: transform of one example, such as those of torchvision, that every chain goes through when it is drawn
+            (Du et al. 2021); it draws from torch's global generator. None for none.
     """
 
-    def __init__(self, *, size=10000, start="noise", reinit=0.05, restart="noise", write="same", dtype="float32"):
+    def __init__(
+        self, *, size=10000, start="noise", reinit=0.05, restart="noise", write="same", dtype="float32", augment=None
+    ):
         for key, value, choices in (
             ("start", start, ("noise", "data")),
             ("restart", restart, ("noise", "data")),
-            ("write", write, ("same", "fifo")),
+            ("write", write, ("same", "fifo", "reservoir")),
             ("dtype", dtype, ("float32", "float16")),
         ):
             if value not in choices:
@@ -66,8 +71,9 @@ class ReplayBuffer:
             raise ValueError(f"buffer needs size >= 1 and 0 <= reinit <= 1, got size={size}, reinit={reinit}")
         self.size, self.start, self.reinit = int(size), start, float(reinit)
         self.restart, self.write_policy, self.dtype = restart, write, getattr(torch, dtype)
+        self.augment = augment
         self.entries: Entries | None = None
-        self.cursor = 0
+        self.cursor = 0  # of fifo: the oldest slot; of reservoir: how many chains were written
 
     def fill(self, x: Tensor, y: Tensor, aux: dict[str, Tensor] | None = None) -> None:
         """Starts the chains at ``x`` ``(size, *shape)`` with labels ``y`` and what the sampler carries."""
@@ -85,18 +91,37 @@ class ReplayBuffer:
             index = torch.randint(stretch, (n,), device=device, generator=generator)
             index += stretch * torch.arange(n, device=device)
             index = (index + torch.randint(self.size, (1,), device=device, generator=generator)) % self.size
-        return index, self.entries.at(index)
+        drawn = self.entries.at(index)
+        if self.augment is not None:
+            drawn = drawn._replace(x=torch.stack([self.augment(x) for x in drawn.x]))
+        return index, drawn
 
-    def write(self, index: Tensor, moved: Entries) -> None:
+    def write(self, index: Tensor, moved: Entries, generator: torch.Generator) -> None:
         """Puts moved chains back, by the buffer's policy."""
+        n = len(moved.x)
         if self.write_policy == "fifo":
-            index = (self.cursor + torch.arange(len(moved.x), device=index.device)) % self.size
-            self.cursor = (self.cursor + len(moved.x)) % self.size
+            index = (self.cursor + torch.arange(n, device=index.device)) % self.size
+            self.cursor = (self.cursor + n) % self.size
+        if self.write_policy == "reservoir":
+            index, kept = self.reservoir(n, index.device, generator)
+            moved = Entries(moved.x[kept], moved.y[kept], moved.age[kept], {k: v[kept] for k, v in moved.aux.items()})
         self.entries.x[index] = moved.x.to(self.dtype)
         self.entries.y[index] = moved.y
         self.entries.age[index] = moved.age
         for name, value in self.entries.aux.items():
             value[index] = moved.aux[name]
+
+    def reservoir(self, n: int, device, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Distinct slots, and which of ``n`` chains they get: the k-th ever written stays with chance size / k."""
+        self.cursor = self.size if self.cursor < self.size else self.cursor  # what filled the buffer counts
+        k = self.cursor + 1 + torch.arange(n, device=device)
+        self.cursor += n
+        stays = torch.rand(n, device=device, generator=generator) * k < self.size
+        slots = torch.randint(self.size, (n,), device=device, generator=generator)
+        winner = torch.full((self.size,), -1, device=device)  # of chains for one slot, the later one
+        winner.scatter_reduce_(0, slots[stays], torch.arange(n, device=device)[stays], "amax")
+        index = (winner >= 0).nonzero()[:, 0]
+        return index, winner[index]
 
 
 class Chains:
@@ -162,7 +187,7 @@ class Chains:
         carried = {name: chain.state.aux[name] for name in entries.aux}
         self.latest = Entries(chain.x, labels, entries.age + self.sampler.n_steps, carried)
         if start is None:
-            self.buffer.write(index, self.latest)
+            self.buffer.write(index, self.latest, self.generator)
         chain.stats["age"] = entries.age
         chain.y = labels
         return chain

@@ -43,7 +43,11 @@ class EnergyModule(pl.LightningModule):
         """The loss of one batch; negatives come from the chains."""
         loss, metrics = self.objective(self.energy, batch, self.chains)
         self.keep({"loss": loss.detach()} | metrics)
-        return loss
+        return self.with_all_weights(loss) if self.objective.double_backward else loss
+
+    def with_all_weights(self, loss: torch.Tensor) -> torch.Tensor:
+        """``loss`` with every weight in its graph: gradients of energies leave out biases, which DDP refuses."""
+        return loss + 0.0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
 
     # Before training ------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_ddp import train
+from test_ddp import DDP, launch
 
 QUICK = (
     "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "dataset.steps_per_epoch=3", "pictures.number=4",
@@ -20,6 +20,7 @@ OBJECTIVES = {
     "pcd": (*DIGITS, *CHAINS),
     "cd": (*DIGITS, *CHAINS),
     "short_run": (*DIGITS, *CHAINS),
+    "improved_cd": (*DIGITS, *CHAINS),
     "jem": (*DIGITS, *CHAINS),
     "classifier": DIGITS,
     "nce": TOY,
@@ -32,7 +33,7 @@ OBJECTIVES = {
     "multi_scale_denoising": ("experiment=digits_annealed", "objective=multi_scale_denoising", *LEVELS),
     "annealed": ("experiment=digits_annealed", "objective.chains=64", "objective.first=0.5", *LEVELS),
     "recovery": ("experiment=digits_recovery", "sampler.n_steps=16", "objective.first=0.5", *LEVELS),
-    "energy_matching": ("experiment=digits_energy_matching", "sampler.n_steps=4", "objective.flow=0.5", *NET),
+    "energy_matching": (*DIGITS, "sampler=energy_matching", "base=gaussian", "sampler.n_steps=4", "objective.flow=0.5"),
     "rbm": ("experiment=digits_rbm", "dataset.batch_size=16", "buffer.size=64"),
 }
 
@@ -85,7 +86,7 @@ def test_a_run_that_lost_its_last_epoch_makes_it_again_bit_for_bit(name, command
 # What makes each objective diverge, without clip and regulariser: far too high a rate; for chains also too large a step
 # on a toy, which has no border. On digits, whose chains are clamped, the energies would only shrink.
 UNBOUNDED = (*TOY, *CHAINS, "objective.energy_l2=0", "sampler.step_size=5")
-WILD = {name: (UNBOUNDED, "optimizer.lr=1e3") for name in ("pcd", "cd", "short_run")}
+WILD = {name: (UNBOUNDED, "optimizer.lr=1e3") for name in ("pcd", "cd", "improved_cd", "short_run")}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -103,7 +104,10 @@ def test_what_diverges_stops_with_the_message(name, command, tmp_path):
     "name", [pytest.param(name, marks=() if name == "jarzynski" else pytest.mark.slow) for name in OBJECTIVES]
 )
 def test_two_processes_share_weights_and_walk_apart(name, tmp_path):
-    _, content = train(tmp_path, "a", *words(name), "trainer.max_epochs=2")
+    process = launch(tmp_path, "ebm-train", *words(name), *DDP, "trainer.max_epochs=2", "trainer.log_every_n_steps=1")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err[-2000:]
+    content = last(run_of(tmp_path))
     first, second = content["ranks"]
     assert content["global_step"] == 6 and not equal(first["random"], second["random"])
     for part in ("chains", "objective"):

@@ -5,6 +5,7 @@ from ebm_cli.objectives.classifiers import JEM, Classifier
 from ebm_cli.objectives.contrastive import ContrastiveDivergence
 from ebm_cli.objectives.energy_discrepancy import EnergyDiscrepancy
 from ebm_cli.objectives.energy_matching import EnergyMatching
+from ebm_cli.objectives.improved_cd import ImprovedCD
 from ebm_cli.objectives.jarzynski import Jarzynski
 from ebm_cli.objectives.nce import NoiseContrastive
 from ebm_cli.objectives.objective import Loss, Objective
@@ -19,6 +20,6 @@ from ebm_cli.objectives.score_matching import (
 
 __all__ = [
     "AnnealedChains", "JEM", "Classifier", "ContrastiveDivergence", "DenoisingScoreMatching", "EnergyDiscrepancy",
-    "EnergyMatching", "Jarzynski", "Loss", "MultiScaleDenoising", "NoiseContrastive", "Objective", "PseudoLikelihood",
-    "RecoveryLikelihood", "ScoreMatching", "SlicedScoreMatching",
+    "EnergyMatching", "ImprovedCD", "Jarzynski", "Loss", "MultiScaleDenoising", "NoiseContrastive", "Objective",
+    "PseudoLikelihood", "RecoveryLikelihood", "ScoreMatching", "SlicedScoreMatching",
 ]  # fmt: skip

@@ -47,11 +47,11 @@ class ContrastiveDivergence(Objective):
         kept = None if self.start == "data" else chains.stored(len(batch.x))
         return None if kept is None else ("energy_distance", energy_distance(kept.x, batch.x))
 
-    def negatives(self, energy: Energy, batch, chains):
-        """As many chains as there are data, started where the objective says."""
+    def negatives(self, energy: Energy, batch, chains, through: int = 0):
+        """As many chains as there are data, started where the objective says; see ``Chains.negatives``."""
         start = {"buffer": None, "data": batch.x, "noise": "noise"}[self.start]
         follow_batch = needs_labels(energy) and (self.labels == "batch" or self.start == "data")
-        return chains.negatives(energy, len(batch.x), start=start, y=batch.y if follow_batch else None)
+        return chains.negatives(energy, len(batch.x), start=start, y=batch.y if follow_batch else None, through=through)
 
 
 def with_labels(energy: Energy, y: Tensor | None, chain) -> Energy:
