@@ -1,4 +1,4 @@
-"""What the README promises of one's own energy, sampler, data and preset."""
+"""What the README and the page of objectives promise of one's own energy, objective, sampler, data and preset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import ROOT, SMALL
 
-BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+PAGES = (ROOT / "README.md").read_text() + (ROOT / "docs" / "objectives.md").read_text()
+BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", PAGES, re.S)
 
 
 def block(kind, word):
@@ -19,10 +20,11 @@ def block(kind, word):
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """The README's code as a module ``mine`` and an empty config folder."""
-    (tmp_path / "mine.py").write_text(block("python", "class Quadratic") + "\n" + block("python", "class Descent"))
+    code = [block("python", f"class {name}") for name in ("Quadratic", "Descent", "Hinge")]
+    (tmp_path / "mine.py").write_text("\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("EBM_ALLOW", "mine")
-    for group in ("model", "sampler", "experiment"):
+    for group in ("model", "objective", "sampler", "experiment"):
         (tmp_path / "my_conf" / group).mkdir(parents=True)
     return tmp_path / "my_conf"
 
@@ -34,6 +36,12 @@ def test_ones_own_energy_trains(command, mine, tmp_path):
     assert status == 0, err
     status, _, err = command("ebm-train", "--config-dir", str(mine), "model=quadratic", "model.widht=3", *words)
     assert "did you mean width" in err
+
+
+def test_ones_own_objective_trains(command, mine):
+    (mine / "objective" / "hinge.yaml").write_text(block("yaml", "mine.Hinge"))
+    status, _, err = command("ebm-train", "--config-dir", str(mine), "objective=hinge", *SMALL)
+    assert status == 0, err
 
 
 def test_ones_own_sampler_samples(mine):

@@ -30,7 +30,6 @@ PRESETS = {  # name: parameters, in thousands
     "cifar10_short_run": 2763,
     "cifar10_drl": 34833,
     "digits_annealed": 100,
-    "digits_energy_matching": 296,
     "digits_jem": 85,
     "digits_rbm": 1,
     "digits_recovery": 100,
@@ -45,7 +44,6 @@ PRESETS = {  # name: parameters, in thousands
 }
 OURS = {
     "digits_annealed",
-    "digits_energy_matching",
     "digits_jem",
     "digits_rbm",
     "digits_recovery",
