@@ -90,10 +90,6 @@ class EnergyMatching(Objective):
         chains.latest = Entries(negatives.flip(0), none, none)
         return negatives
 
-    def validation(self, energy: Energy, batch, chains: Chains) -> tuple[str, Tensor] | None:
-        """The loss of the flow to held-out data; none in the second phase, in which it rises for good reason."""
-        return None
-
 
 def transported(start: Tensor, x: Tensor) -> Tensor:
     """The rows of ``start`` in the order that makes ``sum |start - x|^2`` least: exact optimal transport of a batch."""

@@ -42,8 +42,10 @@ class Objective(nn.Module):
     def validation(self, energy: Energy, batch, chains) -> tuple[str, Tensor] | None:
         """Name and value, on held-out data, of what a better model has less of; None where there is no such thing.
 
-        The loss itself serves where it is a proper score; a contrastive loss says nothing and must not be given.
+        The loss itself serves where it needs no chains; a contrastive loss says nothing.
         """
+        if self.uses_chains:
+            return None
         with torch.enable_grad():
             return "loss", self(energy, batch, chains).loss
 

@@ -84,7 +84,3 @@ class RecoveryLikelihood(Objective):
                              "of VarianceExploding tell it; set both to 0")  # fmt: skip
         objective = MultiScaleDenoising(sigma_min=levels.noise[0], sigma_max=levels.start)
         return objective(energy, batch, None)
-
-    def validation(self, energy: Energy, batch, chains: Chains) -> tuple[str, Tensor] | None:
-        """None: a contrast says nothing of how good a model is."""
-        return None
