@@ -213,7 +213,7 @@ def buffer_growth(size: Size) -> Ratio:
 
         def turn(buffer=buffer, generator=generator):
             index, drawn = buffer.draw(64, generator)
-            buffer.write(index, Entries(drawn.x + 1, drawn.y, drawn.age + 1))
+            buffer.write(index, Entries(drawn.x + 1, drawn.y, drawn.age + 1), generator)
 
         turns.append(turn)
     return compare(*turns, 3 * size.rounds, calls=100)
