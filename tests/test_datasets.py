@@ -90,7 +90,8 @@ def test_every_option_loads_and_says_what_it_holds(name, files):
             assert y.dtype == torch.int64 and 0 <= y.min() and y.max() < data.n_classes
         if data.value_range:
             assert x.min() >= data.value_range[0] and x.max() <= data.value_range[1]
-    assert data.support.kind == ("box" if data.value_range else "real")
+    continuous = "box" if data.value_range else "real"
+    assert data.support.kind == ("binary" if name == "binary_digits" else continuous)
     assert data.name == NAMES.get(name, name)
 
 

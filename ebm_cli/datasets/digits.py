@@ -43,10 +43,28 @@ class BinaryDigits(Digits):
         batch_size, steps_per_epoch, validation, workers, recipe, seed: see ``DataModule``.
     """
 
-    name = "binary digits"
+    name = "binary_digits"
 
-    def __init__(self, *, threshold: int = 9, **options):
-        super().__init__(value_range=[0.0, 1.0], **options)
+    def __init__(
+        self,
+        *,
+        threshold: int = 9,
+        batch_size: int = 128,
+        steps_per_epoch: int | None = None,
+        validation: float = 0.1,
+        workers: int = 0,
+        recipe: dict | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(
+            value_range=[0.0, 1.0],
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation=validation,
+            workers=workers,
+            recipe=recipe,
+            seed=seed,
+        )
         if not 1 <= threshold <= 16:
             raise ValueError(f"dataset.threshold must be one of the grey levels 1 to 16, got {threshold}")
         self.threshold = threshold
