@@ -16,6 +16,7 @@ from ebm_cli.samplers import DivergenceError
 
 RECIPE = {"n_steps": 5, "step_size": 0.01, "noise_std": None, "noise_first": False, "grad_clip": None, "boundary": None}
 OPTIONS = sorted(f.stem for f in (CONF / "sampler").glob("*.yaml"))
+NOISELESS = ("gradient_descent", "energy_matching")  # the latter in its first steps
 POPULATIONS = ("ais", "smc")  # start from their own base, whatever the starting points
 
 
@@ -28,7 +29,7 @@ def option(name):
         wanted = isinstance(value, str) and value.startswith("${")
         return RECIPE[value.split(".")[-1].rstrip("}")] if wanted else value
 
-    return build(filled(option_node("sampler", name)) | {"n_steps": 5}, "sampler")
+    return build(filled(option_node("sampler", name)) | {"n_steps": 6 if name == "recovery" else 5}, "sampler")
 
 
 class Learned(Energy):
@@ -41,7 +42,7 @@ class Learned(Energy):
         self.shift = 0.0
         self.to(dtype)
 
-    def forward(self, x):
+    def forward(self, x, t=None):
         return self.net(x)[:, 0] + 0.5 * x.square().sum(1) + self.shift
 
 
@@ -69,7 +70,7 @@ def test_sampling_works_in_any_context_and_leaves_nothing_behind(name, context):
     assert all(p.grad is None and p.requires_grad for p in energy.parameters())
     assert all(m.training for m in energy.modules())
     assert all(torch.equal(v, before[k]) for k, v in energy.state_dict().items())  # batch statistics too
-    assert all(v.shape == (5,) and not v.requires_grad for v in chain.stats.values())
+    assert all(v.shape == (sampler.n_steps,) and not v.requires_grad for v in chain.stats.values())
     assert {"energy", "evaluations"} <= set(chain.stats)
 
 
@@ -81,7 +82,7 @@ def test_randomness_comes_from_the_generator_alone(name):
         torch.manual_seed(len(ends))
         ends.append(sampler.sample(energy, x, generator=noise(seed)).x)
     assert torch.equal(ends[0], ends[1])
-    assert name == "gradient_descent" or not torch.equal(ends[0], ends[2])
+    assert name in NOISELESS or not torch.equal(ends[0], ends[2])
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name != "simulated_tempering"])  # its weights absorb it
@@ -126,7 +127,7 @@ def test_rows_are_moved_under_what_is_bound_to_them(name):
             super().__init__((3,), Support(kind))
             self.slope = slope
 
-        def forward(self, x):
+        def forward(self, x, t=None):
             return 0.5 * x.square().sum(1) - self.slope * x.sum(1)
 
         def rows(self, index):
