@@ -64,7 +64,12 @@ def run_of(folder, stamp="a"):
     return found
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+TWINS = {"cd", "short_run", "denoising", "multi_scale_denoising", "classifier"}  # share the code of another one
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in TWINS else ()) for name in OBJECTIVES]
+)
 def test_a_run_that_lost_its_last_epoch_makes_it_again_bit_for_bit(name, command, tmp_path):
     status, _, err = command("ebm-train", *words(name), "trainer.max_epochs=2", stamp="a")
     assert status == 0, err
