@@ -164,9 +164,10 @@ class Sampler:
             ValueError: naming the support of the energy and those that the sampler takes.
         """
         if energy.support.kind not in self.supports:
+            others = "langevin, mala or hmc" if energy.support.continuous else "gibbs, gwg or discrete_mala"
             raise ValueError(
                 f"{type(self).__name__} samples {' or '.join(self.supports)} inputs, "
-                f"and this energy is defined on {energy.support.kind} ones"
+                f"and this energy is defined on {energy.support.kind} ones; use sampler={others}"
             )
 
     # What all share -------------------------------------------------------------------------------------------
