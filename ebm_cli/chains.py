@@ -163,15 +163,17 @@ class Chains:
             raise ValueError(f"sampler: {name} makes weighted samples, and training takes equal ones; use another")
         self.generator = torch.Generator(self.device).manual_seed(rank_seed(seed, rank))
 
-    def negatives(self, energy: Energy, n: int, *, y: Tensor | None = None, start=None, through: int = 0) -> Chain:
+    def negatives(
+        self, energy: Energy, n: int, *, y: Tensor | None = None, start=None, per_label: bool | None = None, through=0
+    ) -> Chain:
         """``n`` chains moved by the sampler on ``energy``.
 
         Args:
-            energy: sampled as it is; where it takes labels and is to be sampled per label, pass ``y`` or let the chains
-                keep their own.
-            y: labels ``(n,)`` to sample under; default: those that the chains carry, if ``energy`` needs labels.
+            energy: sampled as it is, or per label.
+            y: labels ``(n,)`` to sample under; default: those that the chains carry.
             start: None takes chains from the buffer and writes them back; ``"noise"`` starts fresh from the base; a
                 tensor ``(n, *shape)`` starts there (contrastive divergence).
+            per_label: sample under labels, with random ones for those that are -1; None where ``energy`` needs labels.
             through: keep the graph through the last so many steps.
         """
         if start is None:
@@ -181,7 +183,11 @@ class Chains:
         else:
             entries = self.fresh("noise", n)
         labels = entries.y if y is None else y
-        conditional = energy.given(y=labels) if needs_labels(energy) else energy
+        if needs_labels(energy) if per_label is None else per_label:
+            labels = torch.where(labels < 0, self.random_labels(n), labels)
+            conditional = energy.given(y=labels)
+        else:
+            conditional = energy
         seen = conditional if through else self.view.of(conditional, entries.x)
         chain = self.sampler.sample(seen, entries.x, generator=self.generator, through=through, aux=entries.aux)
         carried = {name: chain.state.aux[name] for name in entries.aux}
@@ -213,10 +219,13 @@ class Chains:
         if source == "data":
             x, y = self.draw_data(n, self.generator)
             return self.entries_at(x.to(self.device), None if y is None else y.to(self.device))
-        labels = None
-        if self.n_classes:
-            labels = torch.randint(self.n_classes, (n,), device=self.device, generator=self.generator)
-        return self.entries_at(self.base.sample(n, self.generator), labels)
+        if not self.n_classes:
+            return self.entries_at(self.base.sample(n, self.generator), None)
+        labels = self.random_labels(n)
+        return self.entries_at(self.base.sample_labelled(labels, self.generator), labels)
+
+    def random_labels(self, n: int) -> Tensor:
+        return torch.randint(self.n_classes, (n,), device=self.device, generator=self.generator)
 
     def entries_at(self, x: Tensor, y: Tensor | None) -> Entries:
         """Chains of age 0 at ``x``; without labels their label is -1."""

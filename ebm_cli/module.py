@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 
-from ebm_cli.chains import Chains, rank_seed
+from ebm_cli.chains import Chains, needs_labels, rank_seed
 from ebm_cli.config import build
 from ebm_cli.models import Base, Energy, Support, Tilted
 from ebm_cli.models.view import SamplingView
@@ -56,9 +56,10 @@ class EnergyModule(pl.LightningModule):
         if stage != "fit" or self.chains is not None:
             return
         data, device = self.trainer.datamodule, self.trainer.strategy.root_device
-        examples = data.split("train", 10000).x
-        self.base.fit(examples)
-        network_of(self.energy).fit(examples)
+        examples = data.examples(10000)
+        refuse_hidden(examples.y, self.energy)
+        self.base.fit_labelled(*examples)
+        network_of(self.energy).fit(examples.x)
         self.objective.fit(self.base)
         self.chains = Chains(
             build(self.config["sampler"], "sampler"),
@@ -263,13 +264,19 @@ def build_energy(config: dict, facts: dict, joint: bool) -> tuple[Base, Energy]:
     """The base and the energy of a run, fresh: ``network`` or ``network + base`` as the config says."""
     supplied = {"shape": tuple(facts["shape"]), "support": Support(**facts["support"])}
     network = build(config["model"], "model", **supplied, n_classes=facts["n_classes"], joint=joint)
-    base = build(config["base"], "base", **supplied)
+    base = build(config["base"], "base", **supplied, n_classes=facts["n_classes"])
     return base, Tilted(network, base) if config["tilted"] else network
 
 
 def network_of(energy: Energy) -> Energy:
     """The learned part of an energy."""
     return energy.network if isinstance(energy, Tilted) else energy
+
+
+def refuse_hidden(y: torch.Tensor | None, energy: Energy) -> None:
+    """Raises ValueError for labels of -1 (hidden) where the energy takes a label with every input."""
+    if y is not None and needs_labels(energy) and bool((y < 0).any()):
+        raise ValueError("dataset: some labels are hidden (-1), and this model takes one with every input; use jem")
 
 
 def facts_of(data) -> dict:

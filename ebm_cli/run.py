@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ebm_cli import devices
 from ebm_cli.chains import rank_seed
@@ -277,7 +278,7 @@ def generate(
         generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, block))
         labels = None if y is None else y[rows].to(subject.device)
         conditional = energy.rows(rows) if labels is None else energy.rows(rows).given(y=labels)
-        fresh = subject.base.sample(BLOCK, generator)[: rows.stop - rows.start]
+        fresh = starts(subject.base, labels, generator)[: rows.stop - rows.start]
         x = fresh if start is None else start[rows].to(subject.device)
         chain = subject.sampler.sample(subject.view.of(conditional, x), x, n_steps=n_steps, generator=generator)
         x = chain.x if chain.log_w is None else chain.x[systematic(chain.log_w, generator)]
@@ -286,6 +287,13 @@ def generate(
     blocks = {block: part for parts in devices.everyone(mine) for block, part in parts.items()}
     x, values = (torch.cat(p) for p in zip(*(blocks[block] for block in sorted(blocks)), strict=True))
     return Samples(x, values, y, n_steps)
+
+
+def starts(base: Base, y: Tensor | None, generator: torch.Generator) -> Tensor:
+    """A block of draws from the base, under labels where there are any: the same ones however many are used."""
+    if y is None:
+        return base.sample(BLOCK, generator)
+    return base.sample_labelled(pad(y, (0, BLOCK - len(y))), generator)
 
 
 def default_steps(config: dict) -> tuple[int, int | None]:

@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import logsigmoid
 
 from ebm_cli import datasets
 from ebm_cli.chains import Chains, ReplayBuffer
 from ebm_cli.models import MLP, Energy, GaussianBase
-from ebm_cli.objectives import JEM, Classifier, ContrastiveDivergence, NoiseContrastive
-from ebm_cli.samplers import Langevin
+from ebm_cli.objectives import JEM, Classifier, ContrastiveDivergence, ImprovedCD, NoiseContrastive
+from ebm_cli.samplers import MALA, Langevin, ParallelTempering
 
 
 def Batch(x, y=None):
@@ -84,6 +85,68 @@ def test_energy_l2_adds_its_gradient_and_zero_adds_nothing():
     with_l2 = gradient(ContrastiveDivergence(start="data", energy_l2=0.1), energy, x, chains_for(sampler))
     assert plain == pytest.approx(0.0, abs=1e-6)
     assert with_l2 == pytest.approx(0.1 * 2 * 2 * (0.25 * (1 + 16) / 2), rel=1e-6)  # d/dk of 2 * 0.1 * mean (k x^2/2)^2
+
+
+@pytest.mark.parametrize("kind", [ContrastiveDivergence, ImprovedCD])
+def test_gradient_penalty_adds_its_gradient(kind):
+    """|grad E|^2 = k^2 x^2, so d/dk of w mean |grad E(data)|^2 is 2 w k mean x^2 = 2 * .1 * 3 * 2.5."""
+    x = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    found = []
+    for weight in (0.0, 0.1):
+        objective = kind(gradient_penalty=weight)
+        assert objective.double_backward == (weight > 0 or kind is ImprovedCD)
+        chains = chains_for(Langevin(n_steps=1, step_size=1e-3), size=50)
+        found.append(gradient(objective, Quadratic(3.0), x, chains))
+    assert found[1] - found[0] == pytest.approx(1.5, rel=1e-6)
+
+
+def test_gradient_penalty_is_that_of_the_energy_under_the_labels_of_the_data():
+    class PerLabel(Quadratic):
+        n_classes = 2
+
+        def forward(self, x, y):
+            return super().forward(x) * y
+
+    x, y = torch.ones(4, 1, dtype=torch.float64), torch.tensor([0, 0, 0, 1])
+    energy, objective = PerLabel(2.0), ContrastiveDivergence(gradient_penalty=1.0)
+    assert float(objective.slope_penalty(energy, Batch(x, y)).detach()) == pytest.approx(4.0 / 4)
+
+
+class TwoWells(Energy):
+    """Gaussians of width 1 at -6 and 6 with masses ``sigmoid(logit)`` and the rest: one parameter, as it should be."""
+
+    def __init__(self):
+        super().__init__((1,))
+        self.logit = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        left, right = (
+            logsigmoid(self.logit) - 0.5 * (x[:, 0] + 6) ** 2,
+            logsigmoid(-self.logit) - 0.5 * (x[:, 0] - 6) ** 2,
+        )
+        return -torch.logaddexp(left, right)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "mass", "tolerance"),
+    [
+        (MALA(n_steps=2, step_size=1.0), 0.0, 0.01),  # chains stay where they started, half and half: one mode dies
+        (ParallelTempering(n_steps=2, temperatures=[1, 2.5, 6, 15, 40], step_size=1.0), 0.25, 0.03),
+    ],
+    ids=["persistent", "tempered"],
+)
+def test_tempered_chains_learn_the_masses_of_modes_that_plain_ones_cannot_cross(sampler, mass, tolerance):
+    torch.manual_seed(0)
+    chains = Chains(sampler, ReplayBuffer(size=256, reinit=0.0), GaussianBase((1,), std=6.0), None)
+    energy, objective = TwoWells(), ContrastiveDivergence()
+    optimizer, masses = torch.optim.Adam(energy.parameters(), lr=0.05), []
+    for _ in range(400):
+        centre = torch.where(torch.rand(256, 1) < 0.25, -6.0, 6.0)
+        optimizer.zero_grad()
+        objective(energy, Batch(centre + torch.randn(256, 1)), chains).loss.backward()
+        optimizer.step()
+        masses.append(float(energy.logit.detach().sigmoid()))
+    assert sum(masses[-200:]) / 200 == pytest.approx(mass, abs=tolerance)
 
 
 def test_loss_does_not_change_when_a_constant_is_added_to_the_energy():

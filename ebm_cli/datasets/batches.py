@@ -106,6 +106,21 @@ def cut(y: Tensor | None, n: int, size: int, seed: int) -> tuple[Tensor, Tensor]
     return everything[~torch.isin(everything, held_out)], held_out
 
 
+def hidden(rows: Rows, labelled: int, seed: int) -> Rows:
+    """The same examples with the labels of ``labelled`` of them, as ``portion`` picks them, and -1 for the others.
+
+    Raises:
+        ValueError: for data without labels, or fewer examples than that.
+    """
+    if rows.y is None or labelled > len(rows):
+        there = "no labels" if rows.y is None else f"{len(rows)} training examples"
+        raise ValueError(f"dataset.labelled={labelled}: there are {there}; null shows what there is")
+    shown = rows.index[portion(rows.y[rows.index], len(rows), labelled, seed)]
+    y = torch.full_like(rows.y, -1)
+    y[shown] = rows.y[shown]
+    return Rows(rows.x, y, rows.index)
+
+
 def count_of(amount: float, n: int, key: str) -> int:
     """A number of examples given as such (1 or more) or as a share of ``n`` (below 1).
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ebm_cli.datasets.augment import mirrored, shifted
-from ebm_cli.datasets.batches import Batch, Rows, ShuffledBatches, count_of, cut, portion
+from ebm_cli.datasets.batches import Batch, Rows, ShuffledBatches, count_of, cut, hidden, portion
 from ebm_cli.datasets.resize import resized
 from ebm_cli.models import REAL, Support, box
 
@@ -36,6 +36,8 @@ class DataModule(pl.LightningDataModule):
         steps_per_epoch: batches per epoch, drawn from successive shuffles; null is one pass over the data.
         validation: examples cut from the training part for validation, classes in proportion: a number (>= 1) or a
             share (< 1). The choice is fixed, whatever the seed.
+        labelled: training examples whose labels training sees, classes in proportion; the others have the label -1.
+            None is all.
         value_range: ``[low, high]`` that grey levels are mapped to, and the support of the data; null for data on all
             of R^d, which are taken as they are.
         dequantise: add uniform noise one grey level wide to training batches, ``(x + u) / levels``.
@@ -66,6 +68,7 @@ class DataModule(pl.LightningDataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
+        labelled: int | None = None,
         value_range: list[float] | None = None,
         dequantise: bool = False,
         noise_std: float = 0.0,
@@ -77,7 +80,8 @@ class DataModule(pl.LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        check(batch_size, steps_per_epoch, value_range, noise_std)
+        check(batch_size, steps_per_epoch, labelled, value_range, noise_std)
+        self.labelled = labelled
         self.batch_size, self.steps_per_epoch, self.validation = batch_size, steps_per_epoch, validation
         self.value_range = None if value_range is None else tuple(float(v) for v in value_range)
         self.dequantise, self.noise_std, self.clamp = dequantise, noise_std, clamp
@@ -122,7 +126,14 @@ class DataModule(pl.LightningDataModule):
 
     def split(self, name: str, n: int | None = None) -> Split:
         """The clean examples of a split, or at most ``n`` of them, classes in proportion and always the same."""
-        rows = self.rows(name)
+        return self.some(self.rows(name), n)
+
+    def examples(self, n: int) -> Split:
+        """At most ``n`` clean training examples, with the labels that training sees."""
+        return self.some(self.training_rows, n)
+
+    def some(self, rows: Rows, n: int | None) -> Split:
+        """Clean examples of ``rows``, at most ``n`` of them."""
         index = torch.arange(len(rows))
         if n is not None and n < len(rows):
             index = portion(None if rows.y is None else rows.y[rows.index], len(rows), n, SPLIT_SEED)
@@ -138,7 +149,9 @@ class DataModule(pl.LightningDataModule):
 
     @cached_property
     def training_rows(self) -> Rows:
-        return self.rows("train")
+        """The rows of ``train``, all but ``labelled`` of them with the label -1."""
+        rows = self.rows("train")
+        return rows if self.labelled is None else hidden(rows, self.labelled, SPLIT_SEED)
 
     def borrowed(self, other: DataModule, split: str = "test", n: int | None = None) -> Tensor:
         """Examples of another image data set in the shape and value range of this one, ``(N, *shape)``."""
@@ -202,12 +215,14 @@ class DataModule(pl.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size, epoch
 
 
-def check(batch_size, steps_per_epoch, value_range, noise_std) -> None:
+def check(batch_size, steps_per_epoch, labelled, value_range, noise_std) -> None:
     """Raises ValueError naming the first keyword that makes no sense."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if steps_per_epoch is not None and steps_per_epoch < 1:
         raise ValueError(f"steps_per_epoch must be at least 1, or null for one pass, got {steps_per_epoch}")
+    if labelled is not None and labelled < 1:
+        raise ValueError(f"labelled must be at least 1, or null for all, got {labelled}")
     if noise_std < 0:
         raise ValueError(f"noise_std must not be negative, got {noise_std}")
     if value_range is None:

@@ -45,8 +45,8 @@ class Folder(DataModule):
         test: held out for the test split, a number or a share, classes in proportion and always the same.
         size: side of the square that images are cropped and resized to, in pixels.
         channels: 3 for colour, 1 for grey.
-        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, crop, workers, recipe,
-            seed: see ``DataModule``.
+        batch_size, steps_per_epoch, validation, labelled, value_range, dequantise, noise_std, clamp, flip, crop,
+            workers, recipe, seed: see ``DataModule``.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Folder(DataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
+        labelled: int | None = None,
         value_range: list[float] | None = (0.0, 1.0),
         dequantise: bool = False,
         noise_std: float = 0.0,
@@ -74,6 +75,7 @@ class Folder(DataModule):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             validation=validation,
+            labelled=labelled,
             value_range=value_range,
             dequantise=dequantise,
             noise_std=noise_std,

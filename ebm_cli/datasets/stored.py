@@ -14,8 +14,8 @@ class StoredData(DataModule):
     Args:
         root: folder of the data sets; EBM_DATA is searched too.
         download: fetch missing files into ``root``.
-        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, crop, workers, recipe,
-            seed: see ``DataModule``.
+        batch_size, steps_per_epoch, validation, labelled, value_range, dequantise, noise_std, clamp, flip, crop,
+            workers, recipe, seed: see ``DataModule``.
 
     Attributes:
         files: names of the files of ``train`` and of ``test``, relative to one of ``folders``.
@@ -37,6 +37,7 @@ class StoredData(DataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
+        labelled: int | None = None,
         value_range: list[float] | None = (0.0, 1.0),
         dequantise: bool = False,
         noise_std: float = 0.0,
@@ -51,6 +52,7 @@ class StoredData(DataModule):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             validation=validation,
+            labelled=labelled,
             value_range=value_range,
             dequantise=dequantise,
             noise_std=noise_std,

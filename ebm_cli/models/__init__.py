@@ -2,6 +2,8 @@
 
 from ebm_cli.models.affine_resnet import AffineResNet
 from ebm_cli.models.bases import Base, BernoulliBase, DataMixture, FullGaussianBase, GaussianBase, UniformBox
+from ebm_cli.models.class_gaussians import ClassGaussians
+from ebm_cli.models.classifier import Classifier
 from ebm_cli.models.closed_forms import ClosedForm, DoubleWell, Funnel, Gaussian, GaussianMixture
 from ebm_cli.models.compositions import Measured, Mixture, Negated, Product, Projected, Tempered, Tilted
 from ebm_cli.models.convnet import ConvNet
@@ -22,9 +24,9 @@ from ebm_cli.models.resnet import ResNet
 from ebm_cli.models.wide_resnet import WideResNet
 
 __all__ = [
-    "AffineResNet", "Base", "BernoulliBase", "ClosedForm", "ConvNet", "ConvNet3d", "ConvPool", "DataMixture",
-    "DoubleWell", "Energy", "FullGaussianBase", "Funnel", "Gaussian", "GaussianBase", "GaussianMixture",
-    "GaussianRBM", "Ising", "MLP", "Measured", "Mixture", "MnistNet", "MultiScale", "Negated", "Network", "NoiseMLP",
-    "NonlocalNet", "Product", "Projected", "RBM", "REAL", "RecoveryResNet", "ResNet", "Sites", "Support", "Tempered",
-    "Tilted", "UniformBox", "UniformStates", "WideResNet", "box", "exact_log_z", "exact_sample",
+    "AffineResNet", "Base", "BernoulliBase", "ClassGaussians", "Classifier", "ClosedForm", "ConvNet", "ConvNet3d",
+    "ConvPool", "DataMixture", "DoubleWell", "Energy", "FullGaussianBase", "Funnel", "Gaussian", "GaussianBase",
+    "GaussianMixture", "GaussianRBM", "Ising", "MLP", "Measured", "Mixture", "MnistNet", "MultiScale", "Negated",
+    "Network", "NoiseMLP", "NonlocalNet", "Product", "Projected", "RBM", "REAL", "RecoveryResNet", "ResNet", "Sites",
+    "Support", "Tempered", "Tilted", "UniformBox", "UniformStates", "WideResNet", "box", "exact_log_z", "exact_sample",
 ]  # fmt: skip

@@ -49,6 +49,14 @@ class Base(Energy):
         """``n`` independent draws, ``(n, *shape)``."""
         raise TypeError(f"{type(self).__name__} does not define sample(n, generator)")
 
+    def fit_labelled(self, x: Tensor, y: Tensor | None) -> None:
+        """``fit`` to examples ``(N, *shape)`` whose labels ``(N,)``, -1 where hidden, a base may use."""
+        self.fit(x)
+
+    def sample_labelled(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One draw for each label of ``y`` ``(n,)``: ``(n, *shape)``; the label makes no difference here."""
+        return self.sample(len(y), generator)
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log density ``(B,)``."""
         return -self(x)

@@ -15,18 +15,33 @@ from ebm_cli.objectives.objective import Loss, Objective
 class JEM(ContrastiveDivergence):
     """Joint energy-based model: ``-log p(y|x) + [E(data) - E(negatives)]`` with ``E(x) = -logsumexp_y(-E(x, y))``.
 
-    One network is a classifier and a density (Grathwohl et al. 2020).
+    One network is a classifier and a density (Grathwohl et al. 2020). Examples of hidden label (-1) teach the
+    density alone.
 
     Args:
-        start, energy_l2: as for contrastive divergence.
+        start, energy_l2, gradient_penalty: as for contrastive divergence.
+        labels: ``none`` lets chains follow ``E(x)``; ``own`` and ``batch`` let them follow ``E(x, y)`` under labels
+            that they keep, or those of the current batch: negatives of all classes, balanced as the labels are.
         cross_entropy: weight of the classification term.
     """
 
     joint = True
+    label_choices = ("none", "own", "batch")
 
-    def __init__(self, *, start: str = "buffer", energy_l2: float = 0.0, cross_entropy: float = 1.0):
-        super().__init__(start=start, energy_l2=energy_l2)
+    def __init__(
+        self,
+        *,
+        start: str = "buffer",
+        energy_l2: float = 0.0,
+        gradient_penalty: float = 0.0,
+        labels: str = "none",
+        cross_entropy: float = 1.0,
+    ):
+        super().__init__(start=start, energy_l2=energy_l2, gradient_penalty=gradient_penalty, labels=labels)
         self.cross_entropy = cross_entropy
+
+    def per_label(self, energy: Energy) -> bool:
+        return self.labels != "none"
 
     def forward(self, energy: Energy, batch, chains) -> Loss:
         chain = self.negatives(energy, batch, chains)
@@ -34,7 +49,8 @@ class JEM(ContrastiveDivergence):
         positive, negative = marginal(class_energies).split([len(batch.x), len(chain.x)])
         loss, metrics = contrast(positive, negative, self.energy_l2)
         nll, scores = classification(class_energies[: len(batch.x)], batch.y)
-        return Loss(loss + self.cross_entropy * nll, metrics | scores | chain_metrics(chain))
+        loss = loss + self.cross_entropy * nll + self.slope_penalty(energy, batch)
+        return Loss(loss, metrics | scores | chain_metrics(chain))
 
     def validation(self, energy: Energy, batch, chains) -> tuple[str, Tensor] | None:
         """The cross-entropy of held-out labels."""
@@ -55,7 +71,8 @@ class Classifier(Objective):
 
 
 def classification(class_energies: Tensor, y: Tensor) -> tuple[Tensor, dict]:
-    """Cross-entropy of labels under ``softmax(-E(x, y))``, and what to log of it."""
-    nll = cross_entropy(-class_energies, y)
-    accuracy = (class_energies.argmin(1) == y).float().mean()
+    """Cross-entropy of the labels that are known (not -1) under ``softmax(-E(x, y))``, and what to log of it."""
+    known = (y >= 0).sum().clamp_min(1)
+    nll = cross_entropy(-class_energies, y, ignore_index=-1, reduction="sum") / known
+    accuracy = (class_energies.argmin(1) == y).sum() / known
     return nll, {"classifier/nll": nll.detach(), "classifier/accuracy": accuracy}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.chains import needs_labels
-from ebm_cli.models.energy import Energy
+from ebm_cli.models.energy import Energy, energy_and_grad
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 
 STARTS = ("buffer", "data", "noise")
@@ -21,25 +21,40 @@ class ContrastiveDivergence(Objective):
     Args:
         start: where chains start: ``buffer``, ``data`` or ``noise``.
         energy_l2: weight of ``mean E(data)^2 + mean E(negatives)^2``, which keeps energies near zero.
+        gradient_penalty: weight of ``mean |grad_x E(data)|^2``, which keeps energies smooth; a second derivative.
         labels: for class-conditional energies: ``own`` lets chains keep their labels, ``batch`` drives them under the
             labels of the current batch.
     """
 
     uses_chains = True
+    label_choices = ("own", "batch")
 
-    def __init__(self, *, start: str = "buffer", energy_l2: float = 0.0, labels: str = "own"):
+    def __init__(
+        self, *, start: str = "buffer", energy_l2: float = 0.0, gradient_penalty: float = 0.0, labels: str = "own"
+    ):
         super().__init__()
-        if start not in STARTS:
-            raise ValueError(f"objective.start must be one of {', '.join(STARTS)}, got {start!r}")
-        if labels not in ("own", "batch"):
-            raise ValueError(f"objective.labels must be own or batch, got {labels!r}")
+        for key, value, choices in (("start", start, STARTS), ("labels", labels, self.label_choices)):
+            if value not in choices:
+                raise ValueError(f"objective.{key} must be one of {', '.join(choices)}, got {value!r}")
+        if gradient_penalty < 0:
+            raise ValueError(f"objective.gradient_penalty must not be negative, got {gradient_penalty}")
         self.start, self.energy_l2, self.labels = start, energy_l2, labels
+        self.gradient_penalty = gradient_penalty
+        self.double_backward = self.double_backward or gradient_penalty > 0
 
     def forward(self, energy: Energy, batch, chains) -> Loss:
         chain = self.negatives(energy, batch, chains)
         positive, negative = energies_of(with_labels(energy, batch.y, chain), batch.x, chain.x)
         loss, metrics = contrast(positive, negative, self.energy_l2)
-        return Loss(loss, metrics | chain_metrics(chain))
+        return Loss(loss + self.slope_penalty(energy, batch), metrics | chain_metrics(chain))
+
+    def slope_penalty(self, energy: Energy, batch) -> Tensor | float:
+        """``gradient_penalty * mean |grad_x E(data)|^2``; 0 without evaluating anything where the weight is 0."""
+        if not self.gradient_penalty:
+            return 0.0
+        conditional = energy.given(y=batch.y) if needs_labels(energy) else energy
+        _, slope = energy_and_grad(conditional, batch.x, create_graph=True)
+        return self.gradient_penalty * slope.flatten(1).square().sum(1).mean()
 
     def validation(self, energy: Energy, batch, chains) -> tuple[str, Tensor] | None:
         """The energy distance between the chains and held-out data; None where chains start from data, near which they
@@ -50,8 +65,13 @@ class ContrastiveDivergence(Objective):
     def negatives(self, energy: Energy, batch, chains, through: int = 0):
         """As many chains as there are data, started where the objective says; see ``Chains.negatives``."""
         start = {"buffer": None, "data": batch.x, "noise": "noise"}[self.start]
-        follow_batch = needs_labels(energy) and (self.labels == "batch" or self.start == "data")
-        return chains.negatives(energy, len(batch.x), start=start, y=batch.y if follow_batch else None, through=through)
+        per_label = self.per_label(energy)
+        y = batch.y if per_label and (self.labels == "batch" or self.start == "data") else None
+        return chains.negatives(energy, len(batch.x), start=start, y=y, per_label=per_label, through=through)
+
+    def per_label(self, energy: Energy) -> bool:
+        """Whether chains follow ``E(x, y)`` under labels."""
+        return needs_labels(energy)
 
 
 def with_labels(energy: Energy, y: Tensor | None, chain) -> Energy:

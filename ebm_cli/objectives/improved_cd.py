@@ -19,7 +19,7 @@ class ImprovedCD(ContrastiveDivergence):
     held fixed; their entropy is estimated by the distance to the nearest of other chains.
 
     Args:
-        start, energy_l2, labels: as for contrastive divergence; chains come from the buffer.
+        start, energy_l2, gradient_penalty, labels: as for contrastive divergence; chains come from the buffer.
         through: last steps that the gradient goes through; each costs a second derivative.
         kl: weight of ``E(x(theta))``.
         entropy: weight of the mean logarithm of nearest distances.
@@ -34,6 +34,7 @@ class ImprovedCD(ContrastiveDivergence):
         *,
         start: str = "buffer",
         energy_l2: float = 0.0,
+        gradient_penalty: float = 0.0,
         labels: str = "own",
         through: int = 1,
         kl: float = 1.0,
@@ -41,7 +42,7 @@ class ImprovedCD(ContrastiveDivergence):
         neighbours: int = 100,
         rows: int | None = None,
     ):
-        super().__init__(start=start, energy_l2=energy_l2, labels=labels)
+        super().__init__(start=start, energy_l2=energy_l2, gradient_penalty=gradient_penalty, labels=labels)
         if through < 1 or kl < 0 or entropy < 0 or neighbours < 1:
             given = f"got through={through}, kl={kl}, entropy={entropy}, neighbours={neighbours}"
             raise ValueError(f"objective needs through >= 1, kl >= 0, entropy >= 0 and neighbours >= 1, {given}")
@@ -54,6 +55,7 @@ class ImprovedCD(ContrastiveDivergence):
         chain = self.negatives(energy, batch, chains, through=self.through)
         positive, negative = energies_of(with_labels(energy, batch.y, chain), batch.x, chain.x)
         loss, metrics = contrast(positive, negative, self.energy_l2)
+        loss = loss + self.slope_penalty(energy, batch)
         live = chain.x_live[: self.rows]
         conditional = energy.given(y=chain.y[: self.rows]) if needs_labels(energy) else energy
         with frozen(conditional):
