@@ -95,6 +95,7 @@ class TrainConfig:
     sample_steps: int | None = None
     compile: bool = MISSING
     view: str = MISSING
+    cpu_time: str | None = None
     threads: int | None = None
     schedule: Schedule = field(default_factory=Schedule)
     checkpoints: Keep = field(default_factory=Keep)

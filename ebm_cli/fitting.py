@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -30,7 +31,10 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's use of torch, not ours
     options = plain(cfg.trainer)
     options.pop("_target_")
-    budget = options.pop("max_time")
+    budgets = [
+        ("trainer.max_time", options.pop("max_time"), time.monotonic),
+        ("cpu_time", cfg.cpu_time, time.process_time),
+    ]
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stderr.isatty()  # not into log files
     hooks = [
         checkpoints.Checkpoints(directory / "checkpoints", cfg.checkpoints.earlier, cfg.checkpoints.best),
@@ -41,8 +45,7 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
         callbacks.Distributions(cfg.pictures.every_n_epochs),
     ]
     hooks += [build(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()]
-    if budget:
-        hooks.append(Budget(budget))
+    hooks += [Budget(*budget) for budget in budgets if budget[1] is not None]
     if cfg.ema_decay is not None:
         hooks.append(pl.callbacks.EMAWeightAveraging(decay=cfg.ema_decay, use_buffers=False))
     logs = list(loggers.build_loggers(cfg.logger, directory).values())

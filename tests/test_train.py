@@ -102,11 +102,22 @@ def test_compile_is_refused_where_it_cannot_work_and_keeps_the_names_of_weights(
     assert set(energy.state_dict()) == names
 
 
-def test_a_budget_of_time_ends_at_an_epoch(command, tmp_path):
-    words = ("trainer.max_time=00:00:00:02", "trainer.max_epochs=100000")
-    status, _, err = command("ebm-train", *TOY, *words, stamp="a")
+@pytest.mark.parametrize("key", ["trainer.max_time", "cpu_time"])
+def test_a_budget_of_time_ends_at_an_epoch_and_counts_over_resumes(command, tmp_path, key):
+    status, _, err = command("ebm-train", *TOY, f"{key}=00:00:00:02", "trainer.max_epochs=-1", stamp="a")
     assert status == 0, err
-    assert weights(only_run(tmp_path, "a"))["global_step"] % 5 == 0
+    run = only_run(tmp_path, "a")
+    content = weights(run)
+    ((name, spent),) = [(k, v) for k, v in content["callbacks"].items() if k.startswith("Budget")]
+    assert content["global_step"] % 5 == 0 and 2 <= spent["elapsed"] < 10
+    assert ("process_time" in name) == (key == "cpu_time")
+    assert command("ebm-train", f"run={run}")[0] == 0  # nothing is left
+    assert weights(run)["global_step"] == content["global_step"]
+
+
+def test_a_budget_that_is_no_duration_is_refused(command):
+    status, _, err = command("ebm-train", *TOY, "cpu_time=60", stamp="a")
+    assert status != 0 and "cpu_time" in err and "DD:HH:MM:SS" in err and len(err.strip().splitlines()) == 1
 
 
 def test_run_equals_path_goes_on_in_the_same_directory_with_new_words(command, tmp_path):
