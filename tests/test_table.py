@@ -145,6 +145,18 @@ def test_a_finished_training_is_not_repeated_when_only_the_evaluation_is_missing
     assert [verb for verb, *_ in commands] == ["ebm-train", "ebm-eval", "ebm-eval"]
 
 
+def test_two_processes_share_a_table_out_and_lose_nothing_of_each_other(commands, tmp_path):
+    table = small(rows={"ours": {"title": "ours", "train": ["dataset=digits"]}})
+    one, other = Results(tmp_path / "small.json"), Results(tmp_path / "small.json")
+    with one.claim("ours", table.rows["ours"], 0) as mine:
+        assert mine and fill.fill(table, other, [0, 1], None) == []  # takes what is free
+        assert [words["seed"] for _, words, _ in commands] == ["1", "1"]
+        one.put("ours", table.rows["ours"], 0, {}, {}, {})
+    assert set(Results(one.file).rows["ours"]) == {"0", "1"}
+    with other.claim("ours", table.rows["ours"], 0) as mine:
+        assert not mine  # it is there
+
+
 def test_the_last_line_of_a_failed_command_is_the_reason():
     with pytest.raises(fill.CommandFailed, match="^last$"):
         fill.run(["bash", "-c", "echo first >&2; echo last >&2; exit 3"], {})

@@ -18,6 +18,8 @@ from ebm_cli.tables.table import Row, Table
 def fill(table: Table, results: Results, seeds: list[int], only: list[str] | None) -> list[str]:
     """Runs whatever is missing, row by row and seed by seed; every result is written as soon as it is there.
 
+    Several processes may fill one table: each takes what no other has taken.
+
     Args:
         only: names of rows to fill; None fills all.
 
@@ -28,14 +30,21 @@ def fill(table: Table, results: Results, seeds: list[int], only: list[str] | Non
     for name, row in table.rows.items():
         if (only and name not in only) or (row.train is None and row.baseline is None):
             continue
-        lacking = [seed for seed in seeds if results.entry(name, row, seed) is None]
-        for seed in lacking:
-            try:
-                results.put(name, row, seed, *measure(name, row, seed))
-            except CommandFailed as error:
-                failures.append(f"{name}, seed {seed}: {error}")
-                print(failures[-1], file=sys.stderr, flush=True)
+        for seed in seeds:
+            with results.claim(name, row, seed) as mine:
+                failures += measured_into(results, name, row, seed) if mine else []
     return failures
+
+
+def measured_into(results: Results, name: str, row: Row, seed: int) -> list[str]:
+    """Measures one row under one seed and keeps it; the line that says so if a step fails."""
+    try:
+        results.put(name, row, seed, *measure(name, row, seed))
+        return []
+    except CommandFailed as error:
+        line = f"{name}, seed {seed}: {error}"
+        print(line, file=sys.stderr, flush=True)
+        return [line]
 
 
 class CommandFailed(RuntimeError):

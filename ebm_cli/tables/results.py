@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -25,10 +28,15 @@ class Results:
 
     def __init__(self, file: Path):
         self.file = file
+        self.rows = self.read()
+
+    def read(self) -> dict:
+        """The rows that the file has now."""
         try:
-            self.rows = json.loads(file.read_text())["rows"] if file.is_file() else {}
+            return json.loads(self.file.read_text())["rows"] if self.file.is_file() else {}
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{file}: not a file of results ({error}); remove it, or restore it with git") from error
+            complaint = f"{self.file}: not a file of results ({error}); remove it, or restore it with git"
+            raise ValueError(complaint) from error
 
     def entry(self, name: str, row: Row, seed: int) -> dict | None:
         """What was measured for a row under a seed by the commands that it has now, or None."""
@@ -46,9 +54,19 @@ class Results:
         from ebm_cli.run import write_json
 
         kept = {key: {part: value[part] for part in KEEP} for key, value in metrics.items()}
-        self.rows.setdefault(name, {})[str(seed)] = {"words": words(row), **origin, "metrics": kept, "skipped": skipped}
+        entry = {"words": words(row), **origin, "metrics": kept, "skipped": skipped}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.file, {"table": self.file.stem, "rows": self.rows})
+        with locked(self.file.with_suffix(".lock")):
+            self.rows = self.read()  # another process may have put something in
+            self.rows.setdefault(name, {})[str(seed)] = entry
+            write_json(self.file, {"table": self.file.stem, "rows": self.rows})
+
+    @contextmanager
+    def claim(self, name: str, row: Row, seed: int) -> Iterator[bool]:
+        """Whether a row is to be measured under a seed: nobody has, and no other process does while this is open."""
+        with locked(self.file.with_suffix(f".{name}-{seed}.lock"), wait=False) as mine:
+            self.rows = self.read()
+            yield mine and self.entry(name, row, seed) is None
 
     def summary(self, name: str, row: Row, metric: str, seeds: list[int]) -> tuple[float, float | None, int] | None:
         """Mean, standard deviation (None for one seed) and number of seeds of a metric; None without any."""
@@ -62,3 +80,16 @@ class Results:
 def words(row: Row) -> dict:
     """The commands of a row."""
     return {"train": row.train, "baseline": row.baseline, "evaluate": row.evaluate}
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Whether this process has the lock of a file; one that ends, however it does, gives its locks back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
