@@ -25,6 +25,7 @@ PRESETS = {  # name: parameters, in thousands
     "cifar10_igebm": 18594,
     "cifar10_igebm_conditional": 5351,
     "cifar10_igebm_pytorch": 5183,
+    "cifar10_improved_cd": 6564,
     "cifar10_jem": 36471,
     "cifar10_jempp": 36489,
     "cifar10_short_run": 2763,
