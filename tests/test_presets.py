@@ -38,7 +38,7 @@ PRESETS = {  # name: parameters, in thousands
     "mnist_igebm": 1246,
     "mnist_tutorial8": 77,
     "moving_digits": 108,
-    "patches_igebm": 334,
+    "patches_igebm": 172,
     "shapes_concept": 42,
     "svhn_jem": 36471,
     "voxels": 173,
