@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ebm_cli.baselines import GAN, VAE, Flow, Gaussian
+from ebm_cli.baselines import GAN, VAE, Budget, Flow, Gaussian
 from ebm_cli.baselines.__main__ import Fitted, main
 from ebm_cli.datasets import RingOfGaussians, Toy
 
@@ -19,7 +19,7 @@ def toy():
 def fitted(kind, steps, data=None):
     torch.manual_seed(0)
     model = Fitted(kind, data or toy())
-    model.fit(steps)
+    model.fit(Budget(steps))
     return model
 
 
@@ -57,7 +57,7 @@ def test_likelihood_of_the_gaussian_is_that_of_its_covariance():
 
 @pytest.mark.parametrize("kind, options", [(VAE, {}), (GAN, {"average": 0.95})])
 def test_samples_have_the_moments_of_the_data(kind, options):
-    model = fitted(lambda dim: kind(dim, width=32, **options), steps=1000)
+    model = fitted(lambda shape: kind(shape, width=32, **options), steps=1000)
     x, drawn = model.data.split("test").x, model.sample(2000)
     assert torch.allclose(drawn.mean(0), x.mean(0), atol=0.35)
     assert torch.allclose(drawn.std(0), x.std(0), rtol=0.4)

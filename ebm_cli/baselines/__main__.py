@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from ebm_cli import run as runs
-from ebm_cli.baselines import GAN, VAE, Baseline, Flow, Gaussian
+from ebm_cli.baselines import GAN, VAE, Baseline, Budget, Flow, Gaussian
 from ebm_cli.config import ConfigError, build, explain, option_node
 from ebm_cli.metrics import Skip, Value, report
 from ebm_cli.models import Energy
 
 KINDS = {"vae": VAE, "gan": GAN, "flow": Flow, "gaussian": Gaussian}
-BATCH_SIZE = 128
 
 
 def main(words: list[str] | None = None) -> None:
@@ -27,10 +26,9 @@ def main(words: list[str] | None = None) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(asked.seed)
         data = build(option_node("dataset", asked.dataset) | dict(parsed(asked.set)), "dataset", seed=asked.seed)
-        model, since = Fitted(KINDS[asked.kind], data), time.monotonic()
-        model.fit(asked.steps)
-        seconds = time.monotonic() - since
-        write(asked, data, model, seconds)
+        model, since = Fitted(KINDS[asked.kind], data), time.process_time()
+        updates = model.fit(Budget(asked.steps or model.model.steps, asked.cpu_time))
+        write(asked, data, model, time.process_time() - since, updates)
     except (ConfigError, ValueError, OSError) as error:
         sys.exit(f"ebm_cli.baselines: {explain(error)}")
 
@@ -41,7 +39,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", required=True, help="option of the group dataset")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="keys of the data set")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="updates; default: the model's own")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, help="updates; default: the model's own")
+    budget.add_argument("--cpu-time", type=float, metavar="SECONDS", help="of processor time to train for")
     parser.add_argument("--number", type=int, help="samples; default: as many as test examples")
     parser.add_argument("--directory", type=Path, required=True)
     return parser.parse_args(words)
@@ -67,39 +67,40 @@ class Fitted(Energy):
     def __init__(self, kind: type[Baseline], data):
         super().__init__(data.shape, data.support)
         self.data = data
-        train = data.split("train").x.flatten(1)
-        points = len(data.shape) == 1
+        train = data.split("train").x
         self.mean = train.mean(0)
-        self.std = train.std(0) if points else train.std().expand(train.shape[1])
-        self.model = kind(train.shape[1])
+        self.std = train.std() if len(data.shape) == 3 else train.std(0)
+        self.model = kind(data.shape)
 
-    def fit(self, steps: int | None) -> None:
+    def fit(self, budget: Budget) -> int:
+        """Trains, and gives the number of updates."""
         generator = torch.Generator().manual_seed(torch.initial_seed())
-        self.model.fit(lambda: self.batch(generator), steps or self.model.steps)
+        return self.model.fit(lambda: self.batch(generator), budget)
 
     def batch(self, generator: torch.Generator) -> Tensor:
         """Training examples with the data set's own noise, standardised."""
-        x = self.data.draw(BATCH_SIZE, generator)[0]
+        x = self.data.draw(self.model.batch_size, generator)[0]
         x = x + self.data.noise_std * torch.randn(x.shape, generator=generator)
-        return (x.flatten(1) - self.mean) / self.std
+        return (x - self.mean) / self.std
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """``n`` draws ``(n, *shape)``, clamped to the value range."""
-        x = (self.mean + self.std * self.model.sample(n)).view(n, *self.data.shape)
+        x = self.mean + self.std * self.model.sample(n)
         return x.clamp(*self.data.value_range) if self.data.value_range else x
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.std.log().sum() - self.model.log_prob((x.flatten(1) - self.mean) / self.std)
+        return self.std.log().expand_as(x[0]).sum() - self.model.log_prob((x - self.mean) / self.std)
 
 
-def write(asked, data, model: Fitted, seconds: float) -> None:
-    """samples.npz, and metrics.json: number of parameters, seconds, and the exact density's metrics."""
+def write(asked, data, model: Fitted, seconds: float, updates: int) -> None:
+    """samples.npz, and metrics.json: parameters, seconds, updates, and the exact density's metrics."""
     asked.directory.mkdir(parents=True, exist_ok=True)
     samples = runs.Samples(model.sample(asked.number or len(data.split("test").x)))
     runs.write_npz(asked.directory / "samples.npz", samples)
     values, skipped = exact(asked, data, model, samples)
-    values["seconds"] = Value(seconds, None, None, {"what": "training, one thread"})
+    values["seconds"] = Value(seconds, None, None, {"what": "processor time of training, one thread"})
+    values["updates"] = Value(updates)
     values["parameters"] = Value(sum(p.numel() for p in model.model.parameters()))
     report.write(
         asked.directory, asked.seed, {"run": None, "checkpoint_sha256": None, "samples": None}, values, skipped

@@ -1,62 +1,94 @@
-"""What a baseline is, and the one training loop of all of them."""
+"""What a baseline is, its budget, and the training loop that most of them share."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: iterating gives the share that is used up, from 0 to below 1, once per update.
+
+    Attributes:
+        steps: updates.
+        cpu_time: seconds of processor time instead, which a busy machine does not shorten.
+    """
+
+    steps: int | None = None
+    cpu_time: float | None = None
+
+    def __post_init__(self):
+        for name, value in (("steps", self.steps), ("cpu-time", self.cpu_time)):
+            if value is not None and value <= 0:
+                raise ValueError(f"--{name} must be above 0, got {value}")
+
+    def __iter__(self) -> Iterator[float]:
+        if self.cpu_time is None:
+            yield from (i / self.steps for i in range(self.steps))
+            return
+        since = time.process_time()
+        while (share := (time.process_time() - since) / self.cpu_time) < 1:
+            yield share
+
+
 class Baseline(nn.Module):
-    """A generative model of flat, standardised inputs ``(B, d)``.
+    """A generative model of standardised inputs ``(B, *shape)``.
 
     Args:
-        dim: number of entries of one input.
+        shape: of one input.
         width: of the hidden layers.
     """
 
-    steps = 6000  # updates of 128 examples
+    steps = 6000  # updates where no budget is given
+    batch_size = 128
     lr = 1e-3
 
-    def __init__(self, dim: int, width: int = 256):
+    def __init__(self, shape: tuple[int, ...], width: int = 256):
         super().__init__()
-        self.dim, self.width = dim, width
+        self.shape, self.width, self.dim = tuple(shape), width, math.prod(shape)
+        self.images = len(shape) == 3
 
     def loss(self, x: Tensor) -> Tensor:
         """Scalar training loss of a batch."""
         raise TypeError(f"{type(self).__name__} does not define loss(x)")
 
     def sample(self, n: int) -> Tensor:
-        """``n`` draws ``(n, d)``, from torch's global generator."""
+        """``n`` draws ``(n, *shape)``, from torch's global generator."""
         raise TypeError(f"{type(self).__name__} does not define sample(n)")
 
     def log_prob(self, x: Tensor) -> Tensor | None:
         """Exact log density ``(B,)`` in nats, or None for a model that has none."""
         return None
 
-    def fit(self, batches, steps: int) -> None:
+    def fit(self, batches, budget: Budget) -> int:
         """Adam with a cosine rate.
 
         Args:
-            batches: ``batches()`` gives the next standardised training batch.
-            steps: updates.
+            batches: ``batches()`` gives the next standardised training batch ``(B, *shape)``.
+            budget: how long.
+
+        Returns:
+            number of updates.
         """
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.5 * (1 + math.cos(math.pi * i / steps)))
+        optimizer, updates = torch.optim.Adam(self.parameters(), lr=self.lr, betas=(0.9, 0.99)), 0
         self.train()
-        for _ in range(steps):
+        for share in budget:
+            set_rate(optimizer, self.lr * 0.5 * (1 + math.cos(math.pi * share)))
             optimizer.zero_grad()
             self.loss(batches()).backward()
             nn.utils.clip_grad_norm_(self.parameters(), 10.0)
             optimizer.step()
-            schedule.step()
+            updates += 1
         self.eval().requires_grad_(False)
+        return updates
 
 
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with SiLU between them."""
-    layers = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(inputs, outputs), nn.SiLU()]
-    return nn.Sequential(*layers[:-1])
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
