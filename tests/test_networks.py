@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import avg_pool2d, conv2d, leaky_relu, pad, silu
+from torch.nn.functional import avg_pool2d, conv2d, group_norm, leaky_relu, pad, silu
 
 from ebm_cli.config import build, option_node
 from ebm_cli.models import (
@@ -16,6 +16,7 @@ from ebm_cli.models import (
     MultiScale,
     RecoveryResNet,
     ResNet,
+    UNetTransformer,
     WideResNet,
 )
 from ebm_cli.models.network import marginal
@@ -32,6 +33,7 @@ SMALL = {
     "wide_resnet": {"depth": 10, "width": 1},
     "multi_scale": {"width": 8},
     "recovery_resnet": {"width": 8, "n_blocks": 1},
+    "unet_transformer": {"width": 32, "multiples": [1, 1], "n_blocks": 1, "tokens_width": 16, "n_layers": 1},
     "convnet": {},
     "mlp": {"hidden": [16], "activation": "silu", "fourier": 2},
 }
@@ -96,6 +98,9 @@ def test_wide_networks_have_the_parameters_of_the_sources():
     with torch.device("meta"):
         assert count(full("wide_resnet", supplied=joint)) == 36_471_338  # JEM, WRN-28-10 without norm
         assert round(count(full("wide_resnet", norm="batch", supplied=joint)) / 1e6, 2) == 36.49  # JEM++
+        potential = full("unet_transformer")
+        assert count(potential.unet) == 35_746_307  # U-Net of OT-CFM
+        assert round(count(potential) / 1e6, 1) == 50.0  # energy matching
 
 
 @pytest.mark.parametrize(("n_blocks", "millions"), [(8, 34.8), (2, 9.1)])
@@ -289,6 +294,54 @@ def test_recovery_network_agrees_with_straight_line_code():
     agree(net.given(t=t)(x), expected, x)
 
 
+def straight_stage(stage, h, time):
+    """A block of the U-Net and the attention behind it, written out."""
+    norm = lambda v, layer: group_norm(v, 32, layer.weight, layer.bias)  # noqa: E731
+    out = conv2d(silu(norm(h, stage.norm1)), stage.conv1.weight, stage.conv1.bias, padding=1)
+    out = out + (silu(time) @ stage.time.weight.T + stage.time.bias)[0, :, None, None]
+    out = conv2d(silu(norm(out, stage.norm2)), stage.conv2.weight, stage.conv2.bias, padding=1)
+    h = out + (h if h.shape == out.shape else conv2d(h, stage.skip.weight, stage.skip.bias))
+    if stage.attention is None:
+        return h
+    tokens = norm(h, stage.attention.norm).flatten(2).transpose(1, 2) @ stage.attention.qkv.weight.T
+    q, k, v = (tokens + stage.attention.qkv.bias).chunk(3, 2)
+    heads = [part.split(16, 2) for part in (q, k, v)]
+    mixed = [torch.softmax(a @ b.transpose(1, 2) / 4, 2) @ c for a, b, c in zip(*heads, strict=True)]
+    mixed = torch.cat(mixed, 2) @ stage.attention.out.weight.T + stage.attention.out.bias
+    return h + mixed.transpose(1, 2).reshape(h.shape)
+
+
+def test_unet_transformer_agrees_with_straight_line_code_and_torchs_own_layer():
+    torch.manual_seed(0)
+    options = {"multiples": [1, 2], "n_blocks": 1, "attention": [8], "head_width": 16, "tokens_width": 8, "n_layers": 1}
+    net = UNetTransformer((3, 16, 16), width=32, n_heads=2, scale=3.0, **options).double().eval()
+    for p in net.parameters():  # some are zero as drawn
+        p.data += 0.1 * torch.randn_like(p)
+    x, unet = torch.rand(2, 3, 16, 16, dtype=torch.float64, requires_grad=True), net.unet
+    angles = 0.5 * 10000.0 ** (-torch.arange(16) / 16)
+    moment = torch.cat([angles.cos(), angles.sin()])[None].double()
+    time = silu(moment @ unet.time[0].weight.T + unet.time[0].bias) @ unet.time[2].weight.T + unet.time[2].bias
+    a = conv2d(x, unet.stem.weight, unet.stem.bias, padding=1)
+    b = straight_stage(unet.down[0], a, time)
+    c = conv2d(b, unet.down[1].weight, unet.down[1].bias, stride=2, padding=1)
+    d = straight_stage(unet.down[2], c, time)
+    h = straight_stage(unet.middle[1], straight_stage(unet.middle[0], d, time), time)
+    h = straight_stage(unet.up[1], torch.cat([straight_stage(unet.up[0], torch.cat([h, d], 1), time), c], 1), time)
+    h = conv2d(h.repeat_interleave(2, 2).repeat_interleave(2, 3), unet.up[2].weight, unet.up[2].bias, padding=1)
+    h = straight_stage(unet.up[4], torch.cat([straight_stage(unet.up[3], torch.cat([h, b], 1), time), a], 1), time)
+    h = conv2d(silu(group_norm(h, 32, unet.norm.weight, unet.norm.bias)), unet.last.weight, unet.last.bias, padding=1)
+    tokens = conv2d(h, net.embed.weight, net.embed.bias, stride=4).flatten(2).transpose(1, 2) + net.place
+    ours = net.layers[0]
+    theirs = torch.nn.TransformerEncoderLayer(8, 2, 32, 0.0, "gelu", batch_first=True).double()
+    pairs = [(theirs.self_attn.out_proj, ours.out), (theirs.linear1, ours.wide[0]), (theirs.linear2, ours.narrow)]
+    for to, source in [*pairs, (theirs.norm1, ours.norm1), (theirs.norm2, ours.norm2)]:
+        to.load_state_dict(source.state_dict())
+    theirs.self_attn.in_proj_weight.data.copy_(ours.qkv.weight)
+    theirs.self_attn.in_proj_bias.data.copy_(ours.qkv.bias)
+    expected = 3 * (theirs(tokens).mean(1) @ net.head.weight.T + net.head.bias)[:, 0]
+    agree(net(x), expected, x)
+
+
 def test_nonlocal_layers_look_everywhere():
     torch.manual_seed(0)
     layer, x = NonLocal(6).double(), torch.randn(2, 6, 4, 4, dtype=torch.float64)
@@ -410,6 +463,7 @@ def test_fourier_features_are_what_they_say():
         (lambda: ResNet((3, 32, 32), conditional=True), "labels"),
         (lambda: ResNet((3, 32, 32), blocks=[[1, True], [2]]), r"blocks must be .* got \[2\]"),
         (lambda: ResNet((3, 4, 4), width=2), "at least 8x8"),
+        (lambda: UNetTransformer((3, 28, 28)), "divisible by 8 .* 28"),
         (lambda: ConvNet((2,)), "takes images .*shape \\(2,\\)"),
         (lambda: WideResNet((2,)), "takes images"),
         (lambda: ConvNet((1, 8, 8), strides=[2]), "lists of one length"),

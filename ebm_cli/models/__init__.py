@@ -21,6 +21,7 @@ from ebm_cli.models.pooling import ConvPool
 from ebm_cli.models.rbm import RBM, GaussianRBM
 from ebm_cli.models.recovery_resnet import RecoveryResNet
 from ebm_cli.models.resnet import ResNet
+from ebm_cli.models.unet_transformer import UNetTransformer
 from ebm_cli.models.wide_resnet import WideResNet
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "ConvPool", "DataMixture", "DoubleWell", "Energy", "FullGaussianBase", "Funnel", "Gaussian", "GaussianBase",
     "GaussianMixture", "GaussianRBM", "Ising", "MLP", "Measured", "Mixture", "MnistNet", "MultiScale", "Negated",
     "Network", "NoiseMLP", "NonlocalNet", "Product", "Projected", "RBM", "REAL", "RecoveryResNet", "ResNet", "Sites",
-    "Support", "Tempered", "Tilted", "UniformBox", "UniformStates", "WideResNet", "box", "exact_log_z", "exact_sample",
+    "Support", "Tempered", "Tilted", "UNetTransformer", "UniformBox", "UniformStates", "WideResNet", "box",
+    "exact_log_z", "exact_sample",
 ]  # fmt: skip
