@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -88,3 +89,22 @@ def children(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children") as listed:
         found = [int(word) for word in listed.read().split()]
     return [child for child in found if b"ebm-train" in open(f"/proc/{child}/cmdline", "rb").read()]
+
+
+EVERYTHING = (
+    "metric=[fd_pixel,ood,classifier,stability,ais]", "metric.fd_pixel.repeats=2", "metric.stability.n=60",
+    "metric.stability.times=2", "metric.ood.sets=[vflip,noise]", "metric.ais.n_steps=5", "metric.ais.n_chains=20",
+)  # fmt: skip
+
+
+def test_an_evaluation_gives_the_same_numbers_in_two_processes(tmp_path):
+    launch(tmp_path, "ebm-train", *SMALL, "objective=jem").communicate(timeout=120)
+    found = []
+    for words in ((), DDP):
+        _, err = launch(tmp_path, "ebm-eval", *EVERYTHING, *words).communicate(timeout=120)
+        (file,) = tmp_path.glob("outputs/evals/*/a/metrics.json")
+        found.append(json.loads(file.read_text()))
+        assert not found[-1]["skipped"], err
+        file.unlink()
+    assert found[0] == found[1]
+    assert {name.split("/")[0] for name in found[0]["metrics"]} == {"fd_pixel", "ood", "classifier", "stability", "ais"}
