@@ -154,6 +154,30 @@ def test_ebm_eval_judges_samples_without_a_run(command, tmp_path, untrained):
     assert found["metrics"]["fd_classifier"]["protocol"]["samples"].startswith("mine.npz")
 
 
+def test_batches_of_any_size_give_the_same_numbers_for_given_samples(command, tmp_path, monkeypatch):
+    from ebm_cli.metrics import classifier, judge, ood, stand_ins
+
+    small = ["objective=jem", "dataset.steps_per_epoch=2", "trainer.max_epochs=1", "sampler.n_steps=2"]
+    assert command("ebm-train", "experiment=digits_jem", *small, "model.hidden=[16]")[0] == 0
+    np.savez(tmp_path / "mine.npz", samples=Digits(value_range=[-1, 1]).split("test").x.numpy()[::-1].copy())
+    words = (
+        "metric=[fd_classifier,fd_pixel,ood,classifier,nearest]",
+        "metric.ood.draws=5",
+        "samples=mine.npz",
+        "run=latest",
+    )
+    found = []
+    for chunk in (1000, 37):
+        for module in (classifier, judge, ood, stand_ins):
+            monkeypatch.setattr(module, "CHUNK", chunk)
+        status, _, error = command("ebm-eval", *words, stamp=str(chunk))
+        assert status == 0, error
+        found.append(written(tmp_path / "outputs" / "evals")["metrics"])
+    assert len(found[0]) > 100
+    for name, value in found[0].items():
+        assert found[1][name]["value"] == pytest.approx(value["value"], rel=1e-5, abs=1e-5), name
+
+
 NAMED = ("fid", "kid", "inception_score", "precision_recall", "fidelity")  # settings of one class: values differ
 
 
