@@ -158,13 +158,14 @@ def density_image(energy, box: float, n: int = 160):
 
 
 def energies(groups: dict[str, Tensor], file: Path) -> Path:
-    """Histograms of energies ``(N,)`` by name: what the model finds likely, side by side."""
+    """Histograms of energies ``(N,)`` by name: what the model finds likely; the first is filled, the others lines."""
     figure, axes = new_figure(7, 4)
     every = torch.cat([v.flatten() for v in groups.values()])
     low, high = torch.quantile(every[torch.isfinite(every)], torch.tensor([0.002, 0.998])).tolist()
-    for name, values in groups.items():
+    for i, (name, values) in enumerate(groups.items()):
+        style = {"histtype": "step", "linewidth": 1.5} if i else {"alpha": 0.4}
         inside = values.clamp(low, high).numpy()
-        axes[0][0].hist(inside, bins=60, range=(low, high), density=True, alpha=0.5, label=name)
+        axes[0][0].hist(inside, bins=40, range=(low, high), density=True, label=name, **style)
     axes[0][0].set(xlabel="energy (low is likely)", ylabel="density")
     axes[0][0].legend()
     return save(figure, file)

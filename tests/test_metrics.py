@@ -77,6 +77,13 @@ def test_metrics_json_has_the_schema_of_all_commands(tmp_path):
     assert "| a " in text and "ood/x/energy" in text and "skipped b: why" in text and '"split": "test"' in text
 
 
+def test_a_warning_stands_under_the_table_once():
+    protocol = {"warning": "nobody has sampled this"}
+    values = {"ais/log_z": Value(1.0, protocol=protocol), "ais/log_likelihood": Value(2.0, protocol=protocol)}
+    assert report.table(values, {}).splitlines()[-1] == "warning ais: nobody has sampled this"
+    assert report.table(values, {}).count("warning") == 1
+
+
 # Given samples -----------------------------------------------------------------------------------------------------
 
 

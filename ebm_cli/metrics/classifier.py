@@ -94,7 +94,7 @@ def binned(probabilities: Tensor, y: Tensor, bins: int) -> float:
 
 
 def reliability(probabilities: Tensor, y: Tensor, file, bins: int = 15):
-    """Draws accuracy over confidence, bin by bin; a calibrated model lies on the diagonal."""
+    """Draws accuracy over confidence, and how many examples each bin has; a calibrated model lies on the diagonal."""
     confidence, guess = probabilities.max(1)
     right = (guess == y).double()
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1
@@ -104,7 +104,9 @@ def reliability(probabilities: Tensor, y: Tensor, file, bins: int = 15):
     figure, axes = new_figure(4.5, 4)
     full = count > 0
     axes[0][0].bar(centres[full].tolist(), accuracy[full].tolist(), 0.9 / bins, label="accuracy")
+    for where, height, number in zip(centres[full], accuracy[full], count[full], strict=True):
+        axes[0][0].text(where, height + 0.01, int(number), ha="center", size=7)
     axes[0][0].plot([0, 1], [0, 1], "k--", label="calibrated")
-    axes[0][0].set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes[0][0].set(xlabel="confidence (number of examples above)", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.06))
     axes[0][0].legend()
     return save(figure, file)

@@ -57,7 +57,7 @@ def document(content: dict, values: dict, skipped: dict, images: list[str]) -> s
 
 
 def table(values: dict, skipped: dict) -> str:
-    """The values as Markdown tables, names of four words crossed per metric, then what was skipped and why."""
+    """The values as Markdown tables, names of four words crossed per metric, then warnings, and what was skipped."""
     single = {name: value for name, value in values.items() if name.count("/") < 3}
     rows = [("metric", "value", "stderr", "n")] if single else []
     rows += [(name, shown(v.value), shown(v.stderr), str(v.n or "")) for name, v in single.items()]
@@ -65,7 +65,14 @@ def table(values: dict, skipped: dict) -> str:
     parts = [aligned(rows)]
     for metric in dict.fromkeys(name.split("/")[0] for name in others):
         parts.append(aligned(crossed({name: values[name] for name in others if name.split("/")[0] == metric})))
-    return "\n\n".join(part for part in [*parts, "\n".join(f"skipped {k}: {v}" for k, v in skipped.items())] if part)
+    parts += ["\n".join(warnings(values)), "\n".join(f"skipped {k}: {v}" for k, v in skipped.items())]
+    return "\n\n".join(part for part in parts if part)
+
+
+def warnings(values: dict) -> list[str]:
+    """One line per metric and warning in a protocol."""
+    found = ((name.split("/")[0], v.protocol["warning"]) for name, v in values.items() if "warning" in v.protocol)
+    return [f"warning {metric}: {text}" for metric, text in dict.fromkeys(found)]
 
 
 def crossed(values: dict) -> list[tuple]:
