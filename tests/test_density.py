@@ -9,6 +9,7 @@ from conftest import subject
 from ebm_cli.datasets import RingOfGaussians, Rings, Toy
 from ebm_cli.metrics import Density
 from ebm_cli.models import Energy
+from ebm_cli.samplers import Langevin
 
 # density -----------------------------------------------------------------------------------------------------------
 
@@ -37,6 +38,15 @@ def test_the_true_density_has_divergence_zero_and_its_log_z(density, tmp_path):
         assert values["density/modes"].value == 8 and values["density/min_mode_share"].value == pytest.approx(
             1, abs=1e-3
         )
+
+
+def test_a_temperature_that_no_chain_sampled_is_warned_of(tmp_path):
+    data = Toy(density=RingOfGaussians(), n_train=100, n_validation=10, n_test=50)
+    given = subject(data, tmp_path, energy=Exact(data.density))
+    for sampler, warned in ((None, False), (Langevin(step_size=0.1), False), (Langevin(noise_std=0.01), True)):
+        given.sampler = sampler
+        protocol = Density(max_side=50)(given)["density/log_likelihood"].protocol
+        assert ("warning" in protocol) == warned
 
 
 class Lopsided(Energy):

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.diagnostics import effective_temperature
-from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy
+from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, temperature_warning
 from ebm_cli.models.closed_forms import ClosedForm
 from ebm_cli.models.discrete import LARGEST, Sites, exact_log_z
 from ebm_cli.models.energy import energies
@@ -172,16 +171,3 @@ def dequantised(x: Tensor, low: float, high: float, levels: int, seed: int) -> T
     level = ((x - low) * ((levels - 1) / (high - low))).round()
     u = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     return low + (level + u) * ((high - low) / levels)
-
-
-def temperature_warning(subject: Subject, temperature: float) -> str | None:
-    """One line where the chains that trained or generate never sampled ``temperature``, else None."""
-    sampled = None if subject.sampler is None else effective_temperature(subject.sampler)
-    if sampled is None:
-        return None
-    if math.isclose(sampled, temperature, rel_tol=0.05):
-        return None
-    return (
-        f"the sampler runs at temperature {sampled:.3g}, not {temperature:g}: this likelihood is that of a density "
-        f"which no chain has sampled (metric.ais.temperature={sampled:.3g} is that of the samples)"
-    )

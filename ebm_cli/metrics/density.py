@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli import pictures
-from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy
+from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, temperature_warning
 from ebm_cli.models.energy import energies
 from ebm_cli.run import Subject
 
@@ -45,6 +45,8 @@ class Density(Metric):
         log_p = torch.cat([truth.log_prob(part) for part in points.double().split(CHUNK)])
         picture(lambda x: subject.energy(x.to(subject.device)).cpu(), truth, subject.directory / "density.png")
         protocol = {"grid": f"{math.isqrt(len(points))}^2 over +-{self.width * truth.box:g}", "temperature": 1.0}
+        if warning := temperature_warning(subject, 1.0):
+            protocol["warning"] = warning
         return against(truth, subject, points, area, energy, log_p, protocol)
 
     def grid(self, box: float, sd: float) -> tuple[Tensor, float]:

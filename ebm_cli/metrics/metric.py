@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from ebm_cli.diagnostics import effective_temperature
 from ebm_cli.run import Subject
 
 
@@ -63,3 +65,16 @@ def need_energy(subject: Subject) -> None:
     """Raises Skip where only samples are judged."""
     if subject.energy is None:
         raise Skip("only samples were given, and this needs a trained energy: give run=PATH")
+
+
+def temperature_warning(subject: Subject, temperature: float) -> str | None:
+    """One line where the chains that trained or generate never sampled ``temperature``, else None."""
+    sampled = None if subject.sampler is None else effective_temperature(subject.sampler)
+    if sampled is None:
+        return None
+    if math.isclose(sampled, temperature, rel_tol=0.05):
+        return None
+    return (
+        f"the sampler runs at temperature {sampled:.3g}, not {temperature:g}: this likelihood is that of a density "
+        f"which no chain has sampled (metric=[ais] metric.ais.temperature={sampled:.3g} is that of the samples)"
+    )
