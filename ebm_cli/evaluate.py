@@ -183,6 +183,8 @@ def read_samples(name: str, data):
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(f"samples={name}: not a readable .npz with an array `samples` ({error})") from error
     x = arranged(torch.as_tensor(array), tuple(data.shape), name)
+    if not len(x):
+        raise ConfigError(f"samples={name}: no samples in it, expected (N, {', '.join(map(str, data.shape))})")
     if x.dtype == torch.uint8 and data.value_range:
         low, high = data.value_range
         return Samples(low + x.float() * ((high - low) / 255))

@@ -184,7 +184,8 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
     content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
     base, energy = energy_from(content)
     if tuple(energy.shape) != tuple(data.shape):
-        raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, the run's model {tuple(energy.shape)}")
+        model = "the run's model" if cfg.checkpoint in ("last", "best") else f"the model of checkpoint={cfg.checkpoint}"
+        raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, {model} {tuple(energy.shape)}")
     kept = content["hyper_parameters"]["config"]
     n_steps, horizon = default_steps(kept | {"sample_steps": cfg.get("sample_steps")})
     asked = cfg.sampler.get("n_steps")

@@ -102,6 +102,7 @@ def test_samples_are_read_in_every_common_layout(digits, tmp_path):
         (np.zeros((5, 3, 9, 9), np.float32), r"shape \(5, 3, 9, 9\), expected \(N, 1, 8, 8\)"),
         (np.full((5, 1, 8, 8), 255, np.float32), r"\[255, 255\], expected \[-1, 1\], or uint8"),
         (np.full((5, 1, 8, 8), np.nan, np.float32), "finite"),
+        (np.zeros((0, 1, 8, 8), np.float32), "no samples in it"),
     ],
 )
 def test_samples_that_do_not_fit_are_one_clear_line(digits, tmp_path, array, message):
