@@ -8,8 +8,8 @@ its own concept alone:
     for concept in shape position; do ebm-train experiment=shapes_concept dataset.concept=$concept name=$concept; done
 
 Prints, with chance beside it, how often both attributes are right for the product of the two energies and for each
-energy alone, and how well a negation (this position, not that shape) and a disjunction (this or that position) are
-kept.
+energy alone, how often a negation (this position, not that shape) is kept, by the composition and by the position's
+energy alone, how often a disjunction (this or that position) is kept, and the share of the rarer one in it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ebm_cli import pictures
 from ebm_cli.config import build
 from ebm_cli.datasets import CONCEPTS, Shapes
 from ebm_cli.models import ConvNet
@@ -86,27 +87,42 @@ def compositions(shape_run: str, position_run: str):
         yield "shape alone", Compose(runs=[shape_run], labels=[s]), right
         yield "position alone", Compose(runs=[position_run], labels=[p]), right
         yield "negation", Compose(runs=both, labels=[s, p], weights=[-0.3, 1.0]), avoiding
+        yield "negation, position alone", Compose(runs=[position_run], labels=[p]), avoiding
     for p in range(4):
         either, other = torch.zeros(3, 4), (p + 1) % 4
         either[:, [p, other]] = 1
         yield "disjunction", Compose(runs=[position_run] * 2, labels=[p, other], mode="mixture"), either
 
 
-CHANCE = {"product": 1 / 12, "shape alone": 1 / 12, "position alone": 1 / 12, "negation": 2 / 12, "disjunction": 1 / 2}
+CHANCE = {
+    "product": 1 / 12,
+    "shape alone": 1 / 12,
+    "position alone": 1 / 12,
+    "negation": 2 / 12,
+    "negation, position alone": 2 / 12,
+    "disjunction": 1 / 2,
+    "disjunction, rarer one": 1 / 4,
+}
 
 
 def measure(shape_run: str, position_run: str, *, n: int, seed: int, judges: dict) -> tuple[dict[str, float], dict]:
     """Share of right pictures per kind of composition, and the pictures, ``(N, 1, 16, 16)`` each."""
-    subject, hits, pictures = subject_of(shape_run, seed), {}, {}
+    subject, hits, drawn = subject_of(shape_run, seed), {}, {}
     each = max(1, n // 12)
     for kind, task, right in compositions(shape_run, position_run):
         x = task(subject, each).samples.x
         shape, position = (judges[name].outputs(x).argmax(1) for name in ("shape", "position"))
         hits.setdefault(kind, []).append(right[shape, position])
-        pictures.setdefault(kind, []).append(x)
-    return {kind: float(torch.cat(v).mean()) for kind, v in hits.items()}, {
-        k: torch.cat(v) for k, v in pictures.items()
-    }
+        drawn.setdefault(kind, []).append(x)
+        if kind == "disjunction":
+            hits.setdefault("disjunction, rarer one", []).append(rarer_share(position, right[0]))
+    joined = {kind: torch.cat(found) for kind, found in drawn.items()}
+    return {kind: float(torch.cat(found).mean()) for kind, found in hits.items()}, joined
+
+
+def rarer_share(position: Tensor, wanted: Tensor) -> Tensor:
+    """Share ``(1,)`` of pictures at the less frequent one of the positions that ``wanted`` ``(4,)`` marks."""
+    return torch.bincount(position, minlength=len(wanted))[wanted > 0].min()[None] / len(position)
 
 
 def main() -> None:
@@ -119,20 +135,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     judges, accuracy = train_judges(Shapes())
-    found, pictures = measure(options.shape_run, options.position_run, n=options.n, seed=options.seed, judges=judges)
+    found, drawn = measure(options.shape_run, options.position_run, n=options.n, seed=options.seed, judges=judges)
     for kind, share in found.items():
-        print(f"{kind:16s} {share:.3f}   chance {CHANCE[kind]:.3f}")
+        print(f"{kind:24s} {share:.3f}   chance {CHANCE[kind]:.3f}")
     print("judges on test pictures: " + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items()))
     if options.out:
-        write(options.out, found, accuracy, pictures)
+        write(options.out, found, accuracy, drawn)
 
 
-def write(folder: Path, found: dict, accuracy: dict, pictures: dict) -> None:
-    from torchvision.utils import save_image
-
+def write(folder: Path, found: dict, accuracy: dict, drawn: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, x in pictures.items():
-        save_image((x + 1) / 2, folder / f"{kind.replace(' ', '_')}.png", nrow=12)
+    for kind, x in drawn.items():
+        pictures.grid(x, (-1, 1), folder / f"{kind.replace(', ', '_').replace(' ', '_')}.png", columns=len(x) // 12)
     content = {"accuracy": found, "chance": CHANCE, "judges": accuracy}
     (folder / "concepts.json").write_text(json.dumps(content, indent=2) + "\n")
 

@@ -22,10 +22,12 @@ from ebm_cli.run import read_checkpoint
 PRESETS = {  # name: parameters, in thousands
     "cifar100_jem": 36529,
     "cifar10_anatomy_convergent": 629,
+    "cifar10_energy_matching": 49986,
     "cifar10_igebm": 18594,
     "cifar10_igebm_conditional": 5351,
     "cifar10_igebm_pytorch": 5183,
     "cifar10_improved_cd": 6564,
+    "cifar10_jarzynski": 2763,
     "cifar10_jem": 36471,
     "cifar10_jempp": 36489,
     "cifar10_short_run": 2763,
@@ -39,7 +41,7 @@ PRESETS = {  # name: parameters, in thousands
     "mnist_tutorial8": 77,
     "moving_digits": 108,
     "patches_igebm": 172,
-    "shapes_concept": 42,
+    "shapes_concept": 396,
     "svhn_jem": 36471,
     "voxels": 173,
 }
@@ -129,6 +131,23 @@ def test_a_preset_says_where_it_comes_from_what_it_costs_and_where_it_departs(na
         assert word in head, word
     assert yaml.safe_load(text)["name"] == name and max(map(len, text.splitlines())) <= 120
     assert re.search(r"(19|20)\d\d|tutorial 8|igebm-pytorch", head)
+
+
+def test_tables_of_presets_say_what_the_heads_say():
+    """Every preset has its row, and every published number in it stands in the preset's own head."""
+    lines = [*(ROOT / "docs" / "presets.md").read_text().splitlines(), *(ROOT / "README.md").read_text().splitlines()]
+    cells = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| `")]
+    rows = [row for row in cells if row[0] in PRESETS and len(row) == 5]
+    assert {row[0] for row in rows} == set(PRESETS)
+    for name, _, size, published, _ in rows:
+        head = (CONF / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
+        numbers = re.findall(r"\d+(?:\.\d+)?", published)
+        assert all(re.search(rf"(?<![\d.]){re.escape(n)}(?![\d]|\.\d)", head) for n in numbers), (name, published)
+        if match := re.fullmatch(r"([\d.]+) ([kM])", size):
+            thousands = float(match[1]) * (1000 if match[2] == "M" else 1)
+            assert thousands == pytest.approx(PRESETS[name], abs=50 if match[2] == "M" else 0.5), name
+        else:
+            assert f"ebm-train experiment={name}" in size  # the README's column of commands
 
 
 def test_smoke_wins_over_a_preset_and_words_win_over_smoke(files, command, monkeypatch, tmp_path):
