@@ -139,7 +139,7 @@ def near(dim):
 
 CASES = {
     "gaussian10": (lambda: near(10), 40, 100),
-    "gaussian100": (lambda: near(100), 150, 100),
+    "gaussian100": (lambda: near(100), 300, 100),
     "rbm": (lambda: RBM(n_visible=8, n_hidden=6, weight_std=1.0), 20, 200),
 }
 
