@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from ebm_cli.baselines import GAN, VAE, Budget, Flow, Gaussian
 from ebm_cli.baselines.__main__ import Fitted, main
+from ebm_cli.baselines.vae import mixture
 from ebm_cli.datasets import RingOfGaussians, Toy
 
 
@@ -75,6 +77,47 @@ def test_the_command_writes_samples_and_exact_divergences(tmp_path, capsys):
         twice.append(np.load(tmp_path / name / "samples.npz")["samples"])
     assert twice[0].shape == (300, 2) and np.array_equal(*twice)
     assert "no density" in json.loads((tmp_path / "c" / "metrics.json").read_text())["skipped"]["density"]
+
+
+def test_a_budget_of_processor_time_is_used_up_and_its_share_rises():
+    since = time.process_time()
+    shares = list(Budget(cpu_time=0.05))
+    assert 0.05 <= time.process_time() - since < 0.5
+    assert 0 <= shares[0] < 0.2 and 0.8 < shares[-1] < 1 and shares == sorted(shares)
+    assert list(Budget(4)) == [0, 0.25, 0.5, 0.75]
+
+
+def test_the_command_trains_for_its_processor_time(tmp_path, capsys):
+    words = ["vae", "--dataset", "8gaussians", "--set", "n_train=500", "n_test=50", "--directory", str(tmp_path)]
+    main([*words, "--cpu-time", "0.3"])
+    found = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    assert found["updates"]["value"] > 3 and 0.3 <= found["seconds"]["value"] < 5
+    with pytest.raises(SystemExit, match="--cpu-time must be above 0, got 0"):
+        main([*words, "--cpu-time", "0"])
+    with pytest.raises(SystemExit):
+        main([*words, "--cpu-time", "1", "--steps", "1"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_the_prior_that_is_fitted_after_training_is_where_the_codes_are():
+    """Codes in two far clusters: a standard normal would fall between them."""
+    g = torch.Generator().manual_seed(0)
+    codes = (
+        torch.randn(2000, 3, generator=g) * 0.1 + torch.tensor([3.0, 0, 0]) * (torch.arange(2000) % 2 * 2 - 1)[:, None]
+    )
+    torch.manual_seed(1)
+    drawn = mixture(codes, components=2).sample((1000,))
+    assert (drawn[:, 0].abs() - 3).abs().max() < 0.6
+    assert float((drawn[:, 0] > 0).double().mean()) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 30, 27)])
+def test_networks_take_images_of_any_size(shape):
+    torch.manual_seed(0)
+    for kind in (VAE, GAN):
+        model = kind(shape, width=16)
+        assert model.fit(lambda model=model: torch.randn(model.batch_size, *shape), Budget(2)) == 2
+        assert model.sample(3).shape == (3, *shape)
 
 
 def test_images_stay_in_their_range_and_wrong_words_are_one_line(tmp_path, digits):
