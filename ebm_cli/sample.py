@@ -142,7 +142,8 @@ def watched(subject, result, n: int = 64) -> dict:
     from ebm_cli.chains import rank_seed
     from ebm_cli.tasks.task import visible
 
-    n, steps, sampler = min(n, len(result.samples.x)), subject.n_steps, subject.sampler
+    n, sampler = min(n, len(result.samples.x)), result.sampler or subject.sampler
+    steps = subject.n_steps if result.sampler is None else result.samples.n_steps
     energy = result.energy.rows(slice(0, n))
     generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 10**6))
     fresh = subject.base.sample(n, generator)
@@ -176,9 +177,9 @@ def summary(subject, result, stats: dict) -> dict:
     from ebm_cli.diagnostics import border_share, effective_temperature
 
     x, energy = result.samples.x, result.samples.energy
-    tail = max(1, subject.n_steps // 10)
+    tail = max(1, len(stats["energy"]) // 10)
     return {
-        "effective_temperature": effective_temperature(subject.sampler),
+        "effective_temperature": effective_temperature(result.sampler or subject.sampler),
         "energy_mean": float(energy.mean()),
         "energy_std": float(energy.std()) if len(x) > 1 else None,
         "border_share": border_share(x, subject.energy.support),

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from ebm_cli.config import ConfigError
 from ebm_cli.datasets.exact import Exact
-from ebm_cli.models import Gaussian, GaussianBase, Measured, Projected
+from ebm_cli.models import Gaussian, GaussianBase, GaussianMixture, Measured, Projected
 from ebm_cli.run import Subject
 from ebm_cli.samplers import HMC, MALA, Langevin
 from ebm_cli.tasks import Compare, Denoise, Inpaint, LongRun
@@ -102,6 +102,36 @@ def test_comparison_tells_good_samplers_from_bad(capsys):
     assert "| hmc |" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="sampler=nope: no such option"):
         Compare(samplers=["nope"])(on, 4)
+
+
+def test_one_report_shows_tempering_succeed_and_plain_mala_fail():
+    """Modes at -4 and 4 of masses .3 and .7, chains started in both: half of MALA's stay in each."""
+    energy = GaussianMixture()
+    on = Subject(energy, GaussianBase((2,)), MALA(n_steps=5), Exact(energy, "mixture", 0), 5, None, 0, 10, None, None)
+    on.config = OmegaConf.create({"dataset": {"recipe": {}}})
+    names = ["mala", "parallel_tempering"]
+    task = Compare(samplers=names, n_steps=500, step_sizes=[0.3, 0.3], start=[[-4.0, 0.0], [4.0, 0.0]])
+    found = task(on, 1000).figures
+    assert found["parallel_tempering/share_0"] == pytest.approx(0.3, abs=0.04)
+    assert found["parallel_tempering/rhat"] < 1.1 < 1.5 < found["mala/rhat"]
+    assert found["mala/share_0"] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"samplers": ["smc"]}, "smc weighs its chains"),
+        ({"samplers": ["parallel_tempering", "gibbs"], "step_sizes": [0.1, 0.1]}, "gibbs has no step size"),
+        ({"samplers": ["mala"], "start": [[1.0, 2.0]]}, "list of inputs of shape \\(3,\\)"),
+        ({"samplers": ["gibbs"]}, "Gibbs samples binary"),
+        ({"samplers": ["mala"], "step_sizes": [0.1, 0.2]}, "one per sampler: 1 samplers, 2 step_sizes"),
+    ],
+)
+def test_comparisons_that_make_no_sense_are_refused(options, said):
+    on = subject(MALA(n_steps=5))
+    on.config = OmegaConf.create({"dataset": {"recipe": {}}})
+    with pytest.raises(ValueError, match=said):
+        Compare(n_steps=10, **options)(on, 4)
 
 
 def test_closed_forms_are_sampled_without_a_run(command, tmp_path):

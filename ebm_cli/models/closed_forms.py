@@ -111,9 +111,17 @@ class GaussianMixture(ClosedForm):
         self.register_buffer("weights", weights / weights.sum())
 
     def forward(self, x: Tensor) -> Tensor:
+        return -torch.logsumexp(self.log_joint(x), 1)
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """``log w_k N(x; mean_k, std_k^2)``, ``(B, components)``."""
         squared = (x[:, None] - self.means).square().sum(2)
         log_norm = self.shape[0] * (0.5 * LOG_2PI + self.std.log())
-        return -torch.logsumexp(self.weights.log() - log_norm - 0.5 * squared / self.std.square(), 1)
+        return self.weights.log() - log_norm - 0.5 * squared / self.std.square()
+
+    def component(self, x: Tensor) -> Tensor:
+        """The component that each point most probably belongs to, ``(B,)``."""
+        return self.log_joint(x).argmax(1)
 
     def log_z(self, temperature=1.0):
         if temperature != 1.0:

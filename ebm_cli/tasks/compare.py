@@ -7,57 +7,98 @@ import time
 
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from ebm_cli import diagnostics
 from ebm_cli.chains import rank_seed
 from ebm_cli.config import ConfigError, build, option_node, plain
+from ebm_cli.models import Energy, GaussianMixture
 from ebm_cli.run import Samples, Subject
 from ebm_cli.samplers import Sampler
 from ebm_cli.tasks.task import Result, Task, prior
 
 
 class Compare(Task):
-    """The same chains by several samplers, each as its option has it, from the same fresh starts.
+    """The same chains by several samplers, each as its option has it, from the same starts.
 
     ``num_samples`` chains each. Reported per sampler: effective sample size per second and per evaluation of the
-    energy, of its worst summary, over the second half of the chains; the largest R-hat; the acceptance.
+    energy, of its worst summary, over the second half of the chains; the largest R-hat; the acceptance; and for a
+    mixture the share of chains that end in each component.
 
     Args:
-        samplers: options of the group ``sampler``.
+        samplers: options of the group ``sampler``, none of which weighs its chains.
         n_steps: of every chain; null takes each option's own.
+        step_sizes: one per sampler; null takes each option's own.
+        start: points that chains start from in turn, each as long as an input; null is fresh noise.
     """
 
-    def __init__(self, *, samplers: list, n_steps: int | None = None):
+    def __init__(
+        self,
+        *,
+        samplers: list,
+        n_steps: int | None = None,
+        step_sizes: list | None = None,
+        start: list | None = None,
+    ):
         if not samplers:
             raise ValueError("samplers must name at least one option: task.samplers=[langevin,mala]")
-        self.samplers, self.n_steps = [str(name) for name in samplers], n_steps
+        if step_sizes is not None and len(step_sizes) != len(samplers):
+            raise ValueError(
+                f"step_sizes must be one per sampler: {len(samplers)} samplers, {len(step_sizes)} step_sizes"
+            )
+        self.samplers, self.n_steps, self.start = [str(name) for name in samplers], n_steps, start
+        self.step_sizes = step_sizes or [None] * len(samplers)
 
     def __call__(self, subject: Subject, n: int) -> Result:
         energy, figures, panels = prior(subject, None, n), {}, {}
-        for name in self.samplers:
-            sampler = self.sampler_of(subject, name)
+        for name, step_size in zip(self.samplers, self.step_sizes, strict=True):
+            sampler = self.sampler_of(subject, name, step_size)
             recorder, chain, seconds = self.run(subject, sampler, energy, n)
-            figures |= {f"{name}/{key}": value for key, value in judged(recorder, chain, seconds).items()}
+            found = judged(recorder, chain, seconds) | shares(energy, chain.x)
+            figures |= {f"{name}/{key}": value for key, value in found.items()}
             panels[name] = chain.x[:200].cpu()
         print(table(figures, self.samplers))
         samples = Samples(chain.x.cpu(), energy(chain.x).detach().cpu(), None, len(chain.stats["energy"]))
-        return Result(samples, energy, figures=figures, panels=panels)
+        return Result(samples, energy, start=self.starts(subject, n), figures=figures, panels=panels, sampler=sampler)
 
-    def sampler_of(self, subject: Subject, name: str) -> Sampler:
+    def sampler_of(self, subject: Subject, name: str, step_size: float | None = None) -> Sampler:
         """The sampler of an option, its interpolations read from the run's data set.
 
         Raises:
-            ConfigError: for an unknown option, listing those that there are.
+            ConfigError: for an unknown option, listing those that there are; for one that weighs its chains, or that
+                has no step size where one is given.
         """
         recipe = {"recipe": plain(subject.config.dataset).get("recipe", {})}
         node = OmegaConf.create({"sampler": option_node("sampler", name), "dataset": recipe})
-        return build(OmegaConf.to_container(node, resolve=True)["sampler"], f"sampler={name}")
+        options = OmegaConf.to_container(node, resolve=True)["sampler"]
+        if step_size is not None and "step_size" not in options:
+            raise ConfigError(f"task.step_sizes={step_size}: sampler={name} has no step size; write null in its place")
+        options |= {} if step_size is None else {"step_size": step_size}
+        sampler = build(options, f"sampler={name}")
+        if sampler.weighted:
+            raise ConfigError(f"task.samplers: {name} weighs its chains; their series say nothing of the target")
+        return sampler
+
+    def starts(self, subject: Subject, n: int) -> Tensor | None:
+        """Where the chains start ``(n, *shape)``; None is fresh noise.
+
+        Raises:
+            ConfigError: for points that are no inputs.
+        """
+        if self.start is None:
+            return None
+        try:
+            points = torch.tensor(self.start, dtype=torch.float32).view(-1, *subject.data.shape)
+        except (RuntimeError, ValueError, TypeError) as error:
+            shape = tuple(subject.data.shape)
+            raise ConfigError(f"task.start={self.start}: must be a list of inputs of shape {shape}") from error
+        return points[torch.arange(n) % len(points)].to(subject.device)
 
     def run(self, subject: Subject, sampler: Sampler, energy, n: int):
         """Watched chains of one sampler, and the seconds that they took."""
         generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 0))
-        n_steps = self.n_steps or sampler.n_steps
-        recorder, start = diagnostics.Recorder(n_steps), subject.base.sample(n, generator)
+        n_steps, start = self.n_steps or sampler.n_steps, self.starts(subject, n)
+        recorder, start = diagnostics.Recorder(n_steps), subject.base.sample(n, generator) if start is None else start
         since = time.monotonic()
         try:
             chain = sampler.sample(energy, start, n_steps=n_steps, generator=generator, callback=recorder)
@@ -78,16 +119,26 @@ def judged(recorder: diagnostics.Recorder, chain, seconds: float) -> dict[str, f
             rhats.append(math.inf)
     evaluations = int(chain.stats["evaluations"].sum()) * len(chain.x)
     size = 2 * min(sizes)  # the series are half of what was run
-    acceptance = float(chain.stats["acceptance"].mean()) if "acceptance" in chain.stats else math.nan
     found = {"ess_per_second": size / seconds, "ess_per_evaluation": size / evaluations, "rhat": max(rhats)}
-    return found | {"acceptance": acceptance, "seconds": seconds}
+    if "acceptance" in chain.stats:
+        found["acceptance"] = float(chain.stats["acceptance"].mean())
+    return found | {"seconds": seconds}
+
+
+def shares(energy: Energy, x: Tensor) -> dict[str, float]:
+    """Share of chains in each component of a mixture, by number; nothing for other energies."""
+    if not isinstance(energy, GaussianMixture):
+        return {}
+    counts = torch.bincount(energy.component(x), minlength=len(energy.weights))
+    return {f"share_{k}": float(count) / len(x) for k, count in enumerate(counts)}
 
 
 def table(figures: dict[str, float], names: list[str]) -> str:
     """The figures as Markdown, a line per sampler."""
     columns = ["ess_per_second", "ess_per_evaluation", "rhat", "acceptance", "seconds"]
+    columns += sorted({key.split("/")[1] for key in figures if "/share_" in key})
     lines = [f"| sampler | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in names:
-        cells = [figures[f"{name}/{column}"] for column in columns]
-        lines.append(f"| {name} | {' | '.join('—' if math.isnan(v) else f'{v:.3g}' for v in cells)} |")
+        cells = [figures.get(f"{name}/{column}") for column in columns]
+        lines.append(f"| {name} | {' | '.join('—' if v is None else f'{v:.3g}' for v in cells)} |")
     return "\n".join(lines)

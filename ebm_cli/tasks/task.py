@@ -11,6 +11,7 @@ from ebm_cli.chains import needs_labels
 from ebm_cli.config import ConfigError
 from ebm_cli.models import Energy, Projected
 from ebm_cli.run import Samples, Subject, generate
+from ebm_cli.samplers import Sampler
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Result:
         figures: numbers of the task's own, for diagnostics.json.
         panels: inputs to be seen side by side, ``(k, *shape)`` by title; written as panels.png.
         inputs: further arrays by name; written as inputs.npz.
+        sampler: that made the samples, in as many steps as they say; None is the subject's own.
     """
 
     samples: Samples
@@ -34,6 +36,7 @@ class Result:
     figures: dict[str, float] = field(default_factory=dict)
     panels: dict[str, Tensor] = field(default_factory=dict)
     inputs: dict[str, Tensor] = field(default_factory=dict)
+    sampler: Sampler | None = None
 
 
 class Task:
