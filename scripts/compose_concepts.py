@@ -1,4 +1,4 @@
-"""Composes energies of single concepts on rendered shapes, and judges the pictures by attribute classifiers.
+"""Composes energies of single concepts on rendered shapes, and judges the pictures by their nearest neighbours.
 
     python scripts/compose_concepts.py SHAPE_RUN POSITION_RUN [--n 96] [--seed 0] [--out FOLDER]
 
@@ -20,12 +20,11 @@ import json
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebm_cli import pictures
 from ebm_cli.config import build
-from ebm_cli.datasets import CONCEPTS, Shapes
-from ebm_cli.models import ConvNet
+from ebm_cli.datasets import Shapes
 from ebm_cli.run import Subject, checkpoint_of, default_steps, energy_from, find_run, read_checkpoint
 from ebm_cli.tasks import Compose
 
@@ -51,30 +50,34 @@ def subject_of(path: str, seed: int) -> Subject:
     )
 
 
-def train_judge(x: Tensor, y: Tensor, n_classes: int, steps: int = 600) -> nn.Module:
-    """A small CNN that tells one attribute, trained on noisy pictures so that it stands blemishes."""
-    layers = {"channels": [16, 32, 32], "kernels": [3, 3, 3], "strides": [1, 2, 2], "paddings": [1, 1, 1]}
-    judge = ConvNet(x.shape[1:], **layers, n_classes=n_classes, joint=True)
-    optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3)
-    for _ in range(steps):
-        index = torch.randint(len(x), (128,))
-        seen = x[index] + 0.2 * torch.rand(128, 1, 1, 1) * torch.randn_like(x[index])
-        loss = nn.functional.cross_entropy(judge.outputs(seen), y[index])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return judge.eval().requires_grad_(False)
+class Judge:
+    """Tells attributes of a picture by the training picture nearest to it, and whether it is a shape at all.
 
+    A classifier would give attributes to anything, and chains find the noise that it takes for a shape.
 
-def train_judges(data: Shapes, names=("shape", "position")) -> tuple[dict[str, nn.Module], dict[str, float]]:
-    """A judge per attribute, and its accuracy on test pictures."""
-    judges, accuracy = {}, {}
-    x, test = data.clean(data.part("train")[0]), data.clean(data.part("test")[0])
-    for name in names:
-        judges[name] = train_judge(x, data.attributes("train")[name], CONCEPTS[name])
-        found = judges[name].outputs(test).argmax(1)
-        accuracy[name] = float((found == data.attributes("test")[name]).float().mean())
-    return judges, accuracy
+    Args:
+        data: rendered shapes.
+
+    Attributes:
+        limit: distance of an empty picture from its nearest training picture; at that distance it is no shape.
+        accuracy: on test pictures, per attribute.
+    """
+
+    def __init__(self, data: Shapes):
+        self.seen, self.attributes = data.clean(data.part("train")[0]).flatten(1), data.attributes("train")
+        self.limit = float(self.nearest(-torch.ones(1, self.seen.shape[1]))[0])
+        nearest, truth = self.nearest(data.clean(data.part("test")[0]))[1], data.attributes("test")
+        self.accuracy = {k: float((v[nearest] == truth[k]).float().mean()) for k, v in self.attributes.items()}
+
+    def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances to the nearest training pictures, and which they are, ``(N,)`` each."""
+        parts = [torch.cdist(part, self.seen).min(1) for part in x.flatten(1).split(256)]
+        return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+
+    def hits(self, x: Tensor, right: Tensor) -> Tensor:
+        """1 for pictures that are shapes with attributes that the table ``right`` ``(3, 4)`` allows, else 0."""
+        distance, nearest = self.nearest(x)
+        return right[self.attributes["shape"][nearest], self.attributes["position"][nearest]] * (distance < self.limit)
 
 
 def compositions(shape_run: str, position_run: str):
@@ -105,24 +108,24 @@ CHANCE = {
 }
 
 
-def measure(shape_run: str, position_run: str, *, n: int, seed: int, judges: dict) -> tuple[dict[str, float], dict]:
+def measure(shape_run: str, position_run: str, *, n: int, seed: int, judge: Judge) -> tuple[dict[str, float], dict]:
     """Share of right pictures per kind of composition, and the pictures, ``(N, 1, 16, 16)`` each."""
     subject, hits, drawn = subject_of(shape_run, seed), {}, {}
     each = max(1, n // 12)
     for kind, task, right in compositions(shape_run, position_run):
         x = task(subject, each).samples.x
-        shape, position = (judges[name].outputs(x).argmax(1) for name in ("shape", "position"))
-        hits.setdefault(kind, []).append(right[shape, position])
+        hits.setdefault(kind, []).append(judge.hits(x, right))
         drawn.setdefault(kind, []).append(x)
         if kind == "disjunction":
-            hits.setdefault("disjunction, rarer one", []).append(rarer_share(position, right[0]))
+            hits.setdefault("disjunction, rarer one", []).append(rarer_share(x, right, judge))
     joined = {kind: torch.cat(found) for kind, found in drawn.items()}
     return {kind: float(torch.cat(found).mean()) for kind, found in hits.items()}, joined
 
 
-def rarer_share(position: Tensor, wanted: Tensor) -> Tensor:
-    """Share ``(1,)`` of pictures at the less frequent one of the positions that ``wanted`` ``(4,)`` marks."""
-    return torch.bincount(position, minlength=len(wanted))[wanted > 0].min()[None] / len(position)
+def rarer_share(x: Tensor, right: Tensor, judge: Judge) -> Tensor:
+    """Share ``(1,)`` of pictures at the less frequent one of the positions that ``right`` allows."""
+    columns = [right * (torch.arange(4) == column) for column in right[0].nonzero()[:, 0]]
+    return min(judge.hits(x, column).mean()[None] for column in columns)
 
 
 def main() -> None:
@@ -133,21 +136,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for a picture of each kind and concepts.json")
     options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    judges, accuracy = train_judges(Shapes())
-    found, drawn = measure(options.shape_run, options.position_run, n=options.n, seed=options.seed, judges=judges)
+    judge = Judge(Shapes())
+    found, drawn = measure(options.shape_run, options.position_run, n=options.n, seed=options.seed, judge=judge)
     for kind, share in found.items():
         print(f"{kind:24s} {share:.3f}   chance {CHANCE[kind]:.3f}")
-    print("judges on test pictures: " + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items()))
+    print("judge on test pictures: " + ", ".join(f"{name} {value:.3f}" for name, value in judge.accuracy.items()))
     if options.out:
-        write(options.out, found, accuracy, drawn)
+        write(options.out, found, judge.accuracy, drawn)
 
 
 def write(folder: Path, found: dict, accuracy: dict, drawn: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kind, x in drawn.items():
         pictures.grid(x, (-1, 1), folder / f"{kind.replace(', ', '_').replace(' ', '_')}.png", columns=len(x) // 12)
-    content = {"accuracy": found, "chance": CHANCE, "judges": accuracy}
+    content = {"accuracy": found, "chance": CHANCE, "judge": accuracy}
     (folder / "concepts.json").write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -21,14 +21,16 @@ def concepts():
 
 
 @pytest.fixture(scope="module")
-def judges(concepts):
-    torch.manual_seed(0)
-    return concepts.train_judges(Shapes(n_train=6000))
+def judge(concepts):
+    return concepts.Judge(Shapes())
 
 
-@pytest.mark.slow
-def test_judges_tell_attributes_that_they_have_not_seen_drawn(judges):
-    assert min(judges[1].values()) > 0.95, judges[1]
+def test_the_judge_tells_attributes_that_it_has_not_seen_drawn_and_takes_noise_for_no_shape(judge):
+    assert judge.accuracy["shape"] > 0.99 and judge.accuracy["position"] > 0.99, judge.accuracy
+    g = torch.Generator().manual_seed(0)
+    noise, empty = 2 * torch.rand(20, 1, 16, 16, generator=g) - 1, -torch.ones(2, 1, 16, 16)
+    speckled = torch.where(torch.rand(20, 1, 16, 16, generator=g) < 0.2, 1.0, -1.0)
+    assert judge.hits(torch.cat([noise, empty, speckled]), torch.ones(3, 4)).sum() == 0
 
 
 def test_chance_is_what_pictures_without_attributes_of_their_own_reach(concepts):
@@ -42,7 +44,7 @@ def test_chance_is_what_pictures_without_attributes_of_their_own_reach(concepts)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_product_keeps_both_attributes(concepts, judges, command, tmp_path, seed):
+def test_a_product_keeps_both_attributes(concepts, judge, command, tmp_path, seed):
     """Two minutes of training per seed; joint accuracy above that of either energy alone."""
     runs = []
     for concept in ("shape", "position"):
@@ -50,6 +52,6 @@ def test_a_product_keeps_both_attributes(concepts, judges, command, tmp_path, se
         status, _, err = command("ebm-train", "experiment=shapes_concept", *words, stamp="a")
         assert status == 0, err
         runs.append(str(tmp_path / "outputs" / "runs" / concept / "a"))
-    found, _ = concepts.measure(*runs, n=96, seed=seed, judges=judges[0])
+    found, _ = concepts.measure(*runs, n=96, seed=seed, judge=judge)
     assert found["product"] > max(found["shape alone"], found["position alone"]), found
     assert found["negation"] > found["negation, position alone"] and found["disjunction"] > 0.7, found
