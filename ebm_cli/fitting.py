@@ -47,11 +47,13 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
     hooks += [build(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()]
     hooks += [Budget(*budget) for budget in budgets if budget[1] is not None]
     if cfg.ema_decay is not None:
-        hooks.append(pl.callbacks.EMAWeightAveraging(decay=cfg.ema_decay, use_buffers=False))
+        hooks.append(callbacks.WeightAverage(cfg.ema_decay))
     logs = list(loggers.build_loggers(cfg.logger, directory).values())
-    return pl.Trainer(
+    trainer = pl.Trainer(
         **options, callbacks=hooks, logger=logs, default_root_dir=directory, use_distributed_sampler=False
     )
+    callbacks.drop_idle_hooks(trainer.callbacks)
+    return trainer
 
 
 def warn_of_long_steps(config: dict, data) -> None:

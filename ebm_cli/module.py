@@ -93,6 +93,7 @@ class EnergyModule(pl.LightningModule):
     def configure_optimizers(self):
         """The optimizer, and a learning rate that warms up, holds and decays."""
         optimizer = build(self.config["optimizer"], "optimizer", params=list(self.parameters()))
+        fuse(optimizer, self.trainer.precision_plugin)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -165,6 +166,13 @@ class EnergyModule(pl.LightningModule):
 
     # Logging --------------------------------------------------------------------------------------------------
 
+    def __setattr__(self, name: str, value) -> None:
+        """Lightning notes here which hook it is in, fifty times an update: without a module's search for parameters."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def keep(self, metrics: dict[str, torch.Tensor]) -> None:
         """Collects the device scalars of an update."""
         self.latest = metrics
@@ -172,14 +180,18 @@ class EnergyModule(pl.LightningModule):
             self.pending.setdefault(name, []).append(value)
 
     def on_before_optimizer_step(self, optimizer) -> None:
-        """The norm of the parameters' gradient, before it is clipped."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self.pending.setdefault("grad_norm", []).append(torch.nn.utils.get_total_norm(gradients))
+        """The norm of the parameters' gradient, before it is clipped, at the updates that are logged."""
+        if self.is_logged(self.global_step + 1):
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            self.pending["grad_norm"] = [torch.nn.utils.get_total_norm(gradients)]
 
     def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
         """Every ``trainer.log_every_n_steps`` updates, and at epoch ends, what was collected is logged."""
-        if self.global_step % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+        if self.is_logged(self.global_step):
             self.write_means()
+
+    def is_logged(self, update: int) -> bool:
+        return update % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch
 
     def write_means(self) -> None:
         """Logs the means over updates and ranks: one reduction, one transfer from the device."""
@@ -293,6 +305,16 @@ def decay(shape: str, final: float, beyond: float) -> float:
     if shape not in ("linear", "cosine"):
         raise ValueError(f"schedule.shape must be linear, cosine or exponential, got {shape!r}")
     return final + (1 - final) * (0.5 * (1 + math.cos(math.pi * beyond)) if shape == "cosine" else 1 - beyond)
+
+
+def fuse(optimizer: torch.optim.Optimizer, precision) -> None:
+    """Lets an optimizer of torch that can do so update all weights in one operation.
+
+    Not where gradients are scaled (16-mixed): a fused optimizer unscales them itself, and clipping would come too early.
+    """
+    if getattr(precision, "scaler", None) is None and "fused" in optimizer.defaults:
+        for group in optimizer.param_groups:
+            group.update(fused=True, foreach=False)
 
 
 def build_energy(config: dict, facts: dict, joint: bool) -> tuple[Base, Energy]:
