@@ -179,10 +179,11 @@ class Recorder:
         n_steps: of the chains that are watched.
         frames: moments at which positions are kept.
         shown: chains whose positions are kept.
+        alike: the first chain of those that share one law; series of chains before it are not compared.
     """
 
-    def __init__(self, n_steps: int, frames: int = 40, shown: int = 16):
-        self.every, self.last, self.shown = max(1, n_steps // frames), n_steps - 1, shown
+    def __init__(self, n_steps: int, frames: int = 40, shown: int = 16, alike: int = 0):
+        self.every, self.last, self.shown, self.alike = max(1, n_steps // frames), n_steps - 1, shown, alike
         self.frames: list[Tensor] = []
         self.series: dict[str, list[Tensor]] = {}
 
@@ -197,8 +198,8 @@ class Recorder:
         return {name: torch.stack(values, 1).cpu() for name, values in self.series.items()}
 
     def settled(self) -> dict[str, Tensor]:
-        """The second half of each series, ``(chains, steps)``: the first half is warm-up."""
-        return {name: values[:, values.shape[1] // 2 :] for name, values in self.whole().items()}
+        """The second half of each series, ``(chains, steps)``, of chains that share one law: the first is warm-up."""
+        return {name: values[self.alike :, values.shape[1] // 2 :] for name, values in self.whole().items()}
 
 
 def summaries(x: Tensor, n_directions: int = 4) -> dict[str, Tensor]:
@@ -246,8 +247,9 @@ def judge(recorder: Recorder, energy: Energy, sampler: Sampler, x: Tensor, evalu
         values["virial_ratio"] = values["virial_temperature"] / float(value_at(sampler.temperature, 0, 1))
     ess = [v for k, v in values.items() if k.startswith("ess/")]
     if ess:
-        values["ess_per_second"] = 2 * min(ess) / max(seconds, 1e-9)  # the series are half of what was run
-        values["ess_per_gradient"] = 2 * min(ess) / max(evaluations * len(x), 1)
+        compared = len(x) - recorder.alike
+        values["ess_per_second"] = 2 * min(ess) * len(x) / compared / max(seconds, 1e-9)  # series: half of what was run
+        values["ess_per_gradient"] = 2 * min(ess) / max(evaluations * compared, 1)
     return values, skipped
 
 

@@ -132,8 +132,22 @@ def write_arrays(file, tensors: dict) -> None:
     os.replace(beside, file)
 
 
-def watched(subject, result, n: int = 64) -> dict:
-    """Runs up to ``n`` chains of the task again, films them, and says what they tell of the sampler."""
+def watched_rows(energy, n: int, shown: int = 16):
+    """Rows of a task to be run again, and the first of those that share one law.
+
+    Energies that bind nothing per row: 64 rows, all alike. Others, whose rows have a law each (labels, observations):
+    16 rows to be filmed, then the first one 48 times, since only chains of one law can be compared.
+    """
+    import torch
+
+    if energy.rows(slice(0, 1)) is energy:
+        return torch.arange(min(n, 4 * shown)), 0
+    first = torch.arange(min(n, shown))
+    return torch.cat([first, torch.zeros(3 * shown, dtype=torch.long)]), len(first)
+
+
+def watched(subject, result) -> dict:
+    """Runs a few chains of the task again, films them, and says what they tell of the sampler."""
     import time
 
     import torch
@@ -142,16 +156,17 @@ def watched(subject, result, n: int = 64) -> dict:
     from ebm_cli.chains import rank_seed
     from ebm_cli.tasks.task import visible
 
-    n, sampler = min(n, len(result.samples.x)), result.sampler or subject.sampler
+    sampler = result.sampler or subject.sampler
     steps = subject.n_steps if result.sampler is None else result.samples.n_steps
-    energy = result.energy.rows(slice(0, n))
+    rows, alike = watched_rows(result.energy, len(result.samples.x))
+    energy = result.energy.rows(rows.to(subject.device))
     generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 10**6))
-    fresh = subject.base.sample(n, generator)
-    start = fresh if result.start is None else result.start[:n].to(subject.device)
-    recorder, since = diagnostics.Recorder(steps), time.monotonic()
+    fresh = subject.base.sample(len(rows), generator)
+    start = fresh if result.start is None else result.start[rows.to(result.start.device)].to(subject.device)
+    recorder, since = diagnostics.Recorder(steps, alike=alike), time.monotonic()
     chain = sampler.sample(energy, start, n_steps=steps, generator=generator, callback=recorder)
     seconds = time.monotonic() - since
-    few = result.energy.rows(slice(0, min(n, recorder.shown)))
+    few = energy.rows(slice(0, min(len(rows), recorder.shown)))
     frames = [visible(few, x.to(subject.device)).cpu() for x in recorder.frames]
     pictures.film(frames, subject.data, subject.directory / "chain.gif")
     evaluations = int(chain.stats["evaluations"].sum())

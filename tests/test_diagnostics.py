@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ebm_cli import diagnostics as d
-from ebm_cli.models import REAL, GaussianBase, UniformBox, box
+from ebm_cli.models import REAL, GaussianBase, Measured, UniformBox, box
 from ebm_cli.models.energy import Plain
+from ebm_cli.sample import watched_rows
 from ebm_cli.samplers import Langevin
 
 
@@ -100,6 +101,28 @@ def test_assumptions_that_fail_are_named():
     relu = Plain(torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU()), (2,))
     with pytest.raises(d.Unsuited, match="ReLU"):
         d.configurational_temperature(relu, torch.rand(3, 2))
+
+
+def test_chains_of_several_laws_are_not_compared():
+    """Rows bound to far observations disagree for good; only the chains of one row are judged."""
+    b = torch.linspace(-8, 8, 20)[:, None].expand(20, 2)
+    whole = Measured(GaussianBase((2,)), lambda x: x, b, 1.0)
+    rows, alike = watched_rows(whole, 20)
+    assert len(rows) == 64 and alike == 16 and rows[16:].unique().tolist() == [0]
+    assert watched_rows(GaussianBase((2,)), 20)[1] == 0
+    energy, sampler = whole.rows(rows), Langevin(n_steps=400, step_size=0.2)
+    generator = torch.Generator().manual_seed(0)
+    recorders = d.Recorder(400, alike=alike), d.Recorder(400)
+
+    def both(*told):
+        for recorder in recorders:
+            recorder(*told)
+
+    chain = sampler.sample(energy, torch.zeros(64, 2), generator=generator, callback=both)
+    judged, careless = (d.judge(r, energy, sampler, chain.x, 400, 1.0)[0] for r in recorders)
+    assert judged["rhat/x0"] < 1.05 and careless["rhat/x0"] > 1.3
+    rho = 1 - 0.2 * 2  # precision 2
+    assert judged["ess_per_gradient"] == pytest.approx((1 - rho) / (1 + rho), rel=0.15)
 
 
 def test_watched_chains_are_judged_in_one_report():

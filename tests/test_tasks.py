@@ -58,6 +58,7 @@ def test_restorations_say_how_good_they_are():
     errors = {name.split("/")[1]: v for name, v in found.figures.items() if name.startswith("squared_error/")}
     assert errors["mean_of_64"] < errors["one_restoration"] and errors["mean_of_64"] < errors["mean_fill"]
     assert errors["one_restoration"] == pytest.approx(2 * errors["mean_of_64"], rel=0.6)  # variance twice, or once
+    assert errors["corrupted"] > errors["mean_of_64"]
     assert set(found.inputs) == {"true", "corrupted", "mean"} and len(found.samples.x) == 50
 
 
@@ -144,6 +145,7 @@ def test_closed_forms_are_sampled_without_a_run(command, tmp_path):
     for words, expected in (
         (("model=gaussian", "sampler=gibbs"), "samples"),
         (("model=ising", "sampler=langevin"), "Langevin samples real or box inputs"),
+        (("model=gaussian", "task=compare"), "samplers must name at least one option"),
         (("model=mlp",), "needs data"),
         (("model=gaussian", "sampler=mala", "sampler.n_steps=0"), "n_steps must be a whole number"),
     ):

@@ -40,7 +40,7 @@ class Compare(Task):
         step_sizes: list | None = None,
         start: list | None = None,
     ):
-        if not samplers:
+        if not samplers or isinstance(samplers, str):  # a mandatory key that nobody gave is a string
             raise ValueError("samplers must name at least one option: task.samplers=[langevin,mala]")
         if step_sizes is not None and len(step_sizes) != len(samplers):
             raise ValueError(

@@ -35,7 +35,7 @@ class Compose(Task):
     ):
         if mode not in ("product", "mixture"):
             raise ValueError(f"mode must be product or mixture, got {mode!r}")
-        if not runs:
+        if not runs or isinstance(runs, str):  # a mandatory key that nobody gave is a string
             raise ValueError("runs must name at least one run: task.runs=[a,b]")
         for key, values in (("weights", weights), ("labels", labels)):
             if values is not None and len(values) != len(runs):

@@ -75,7 +75,8 @@ class Restoration(Task):
         every = drawn.x.to(subject.device).view(self.repeats, n, *x.shape[1:])
         one = Samples(every[0].cpu(), drawn.energy[:n], None, drawn.n_steps)
         restored = {"one restoration": every[0], f"mean of {self.repeats}": every.mean(0)} | fills(subject, once)
-        errors = {name: squared_error(guess, x, once.hidden) for name, guess in restored.items()}
+        guesses = {"corrupted": once.seen} | restored
+        errors = {name: squared_error(guess, x, once.hidden) for name, guess in guesses.items()}
         return Result(
             one,
             once.energy,
@@ -102,8 +103,9 @@ def fills(subject: Subject, observation: Observation) -> dict[str, Tensor]:
 
 def panels(x: Tensor, observation: Observation, restored: dict, errors: dict) -> dict[str, Tensor]:
     """True, corrupted and restored inputs by title; the titles carry the squared errors."""
-    titled = {f"{name}\n{errors[name]:.3g}": guess for name, guess in restored.items()}
-    return {k: v[:SHOWN].cpu() for k, v in ({"true": x, "corrupted": observation.seen} | titled).items()}
+    guesses = {"corrupted": observation.seen} | restored
+    titled = {f"{name}\n{errors[name]:.3g}": guess for name, guess in guesses.items()}
+    return {k: v[:SHOWN].cpu() for k, v in ({"true": x} | titled).items()}
 
 
 class Inpaint(Restoration):
