@@ -15,7 +15,6 @@ from ebm_cli import loggers, pictures
 from ebm_cli.chains import needs_labels
 from ebm_cli.samplers import DivergenceError
 
-
 PER_UPDATE = (
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step", "on_train_batch_end",
@@ -25,7 +24,7 @@ PER_UPDATE = (
 def drop_idle_hooks(hooks: list[pl.Callback]) -> None:
     """Takes away what callbacks would be called for at every update without doing anything: Lightning's own stubs.
 
-    Lightning passes over a hook that is not callable; calling ten empty ones six times costs as much as a small network.
+    Lightning passes over a hook that is not callable; calling ten empty ones six times costs as much as a toy network.
     """
     for hook in hooks:
         for name in PER_UPDATE:
@@ -71,9 +70,9 @@ class DivergenceGuard(pl.Callback):
     own running median, the other, where the noise is tied to the step and energies are nats of the chains' law, with
     temperature x dimension. Losses of objectives without chains have a scale: that of the first one.
 
-    Values stay on the device and are judged together every ``trainer.log_every_n_steps`` updates, at the end of an epoch
-    and when a chain diverges, in their order: the update named is the first bad one. No checkpoint is written of
-    weights that are not finite.
+    Values stay on the device and are judged together every ``trainer.log_every_n_steps`` updates, at the end of an
+    epoch and when a chain diverges, in their order: the update named is the first bad one. No checkpoint is written
+    of weights that are not finite.
 
     Args:
         growth: how many times the running median of ``|gap|`` counts as an explosion; of ``|loss|``, how many times the

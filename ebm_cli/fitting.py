@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import warnings
@@ -53,6 +54,8 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
         **options, callbacks=hooks, logger=logs, default_root_dir=directory, use_distributed_sampler=False
     )
     callbacks.drop_idle_hooks(trainer.callbacks)
+    if not torch.cuda.is_available():  # Lightning sets this, and Adam would look for a driver library at every update
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     return trainer
 
 

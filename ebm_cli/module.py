@@ -310,7 +310,7 @@ def decay(shape: str, final: float, beyond: float) -> float:
 def fuse(optimizer: torch.optim.Optimizer, precision) -> None:
     """Lets an optimizer of torch that can do so update all weights in one operation.
 
-    Not where gradients are scaled (16-mixed): a fused optimizer unscales them itself, and clipping would come too early.
+    Not where gradients are scaled (16-mixed): a fused optimizer unscales them itself, after they were clipped.
     """
     if getattr(precision, "scaler", None) is None and "fused" in optimizer.defaults:
         for group in optimizer.param_groups:
