@@ -243,11 +243,21 @@ def test_trajectories_are_thinned_after_the_burn_in():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
-def test_chains_on_a_network_have_the_temperature_that_they_were_given(temperature):
+def test_chains_on_a_trained_network_have_the_temperature_that_they_were_given(temperature):
     """``<x . grad E> = d T`` and ``<|grad E|^2> = T <lap E>`` for any smooth energy sampled exactly."""
     torch.manual_seed(3)
     network = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).double()
     energy = energy_of(lambda x: 6 * network(x)[:, 0] + 0.5 * x.square().sum(1), shape=(2,))
+    ring = torch.randn(500, 2, dtype=torch.float64)
+    ring = 2 * ring / ring.norm(dim=1, keepdim=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(100):  # noise contrastive: the ring against a wide Gaussian of energy |x|^2 / 8
+        noise = 2 * torch.randn(500, 2, dtype=torch.float64)
+        logits = [x.square().sum(1) / 8 - energy(x) for x in (ring, noise)]
+        loss = torch.nn.functional.softplus(-logits[0]).mean() + torch.nn.functional.softplus(logits[1]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     x = run(MALA(n_steps=120, step_size=0.1, temperature=temperature), energy, n=8000).x
     assert virial(energy, x) == pytest.approx(temperature, rel=0.06)
     assert configurational_temperature(energy, x) == pytest.approx(temperature, rel=0.06)

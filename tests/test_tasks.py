@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL
@@ -40,6 +41,20 @@ def test_inpainting_follows_the_conditional_law_of_a_gaussian():
     assert torch.allclose(x[:, :2], known[:2].double().expand(n, 2))
     assert float(x[:, 2].mean()) == pytest.approx(mean, abs=4 * (variance / n) ** 0.5)
     assert float(x[:, 2].var()) == pytest.approx(variance, rel=4 * (2 / n) ** 0.5)
+
+
+def test_two_hidden_entries_have_the_conditional_mean_and_covariance():
+    """x_2, x_3 given x_1 = b: mean S_hb b / S_bb, covariance S_hh - S_hb S_bh / S_bb, which is not diagonal."""
+    on, n, b = subject(HMC(n_steps=40, step_size=0.4, n_leapfrog=5), n_steps=40), 8000, -1.3
+    known, mask = torch.tensor([b, 0.0, 0.0]), torch.tensor([1.0, 0.0, 0.0])
+    energy = Projected(on.energy, put_back, torch.stack([known, mask]).expand(n, 2, 3))
+    hidden = run_chains(on, energy, n).x.double()[:, 1:]
+    across = COVARIANCE[1:, :1]
+    covariance = COVARIANCE[1:, 1:] - across @ across.T
+    error = hidden.mean(0) - across[:, 0] * b
+    assert (error.abs() < 4 * (covariance.diagonal() / n).sqrt()).all()
+    assert (torch.cov(hidden.T) - covariance).abs().max() < 0.08  # the off-diagonal entry is -.64
+    assert float(covariance[0, 1]) == pytest.approx(-0.64)
 
 
 def test_a_soft_measurement_has_the_posterior_of_a_gaussian():
@@ -151,6 +166,27 @@ def test_closed_forms_are_sampled_without_a_run(command, tmp_path):
     ):
         status, _, err = command("ebm-sample", *words)
         assert status == 1 and expected in err.splitlines()[-1], err
+
+
+def test_ones_own_images_and_a_painted_mask(command, tmp_path):
+    """Grey levels 0 and 255 are the ends of the range; what the PNG leaves black stays as it was."""
+    from PIL import Image
+
+    assert command("ebm-train", *SMALL, stamp="a")[0] == 0
+    (tmp_path / "mine").mkdir()
+    for name, level in (("a", 0), ("b", 255)):
+        Image.new("L", (16, 16), level).save(tmp_path / "mine" / f"{name}.png")
+    hidden = np.zeros((8, 8), np.uint8)
+    hidden[2:4, 5] = 255
+    Image.fromarray(hidden).save(tmp_path / "mask.png")
+    words = ("task=inpaint", f"task.mask={tmp_path / 'mask.png'}", f"task.input={tmp_path / 'mine'}")
+    status, _, err = command("ebm-sample", *words, "task.repeats=2", "sampler.n_steps=3", stamp="s")
+    assert status == 0, err
+    (folder,) = tmp_path.glob("outputs/samples/*/s")
+    x, inputs = np.load(folder / "samples.npz")["samples"], np.load(folder / "inputs.npz")
+    assert [image.mean() for image in inputs["true"]] == pytest.approx([-1.0, 1.0], abs=1e-6)
+    changed = (x != inputs["true"]).any((0, 1))
+    assert changed[2:4, 5].all() and changed.sum() == 2
 
 
 def test_runs_of_other_shapes_do_not_compose(command, tmp_path):
