@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import cases
+from benchmarks import cases, overhead
 from benchmarks.cases import SHORT
 from benchmarks.pairs import compare
 
@@ -29,3 +29,8 @@ def test_the_floor_and_the_other_networks_run():
     assert cases.over_the_floor(SHORT, "float32", batch=4).slow > 0
     assert cases.wide_resnet_step(SHORT, "float32").slow > 0
     assert cases.tutorial_iteration(SHORT, "float32").slow > 0
+
+
+def test_what_ebm_train_adds_to_a_bare_loop_is_measured():
+    under, without = overhead.per_update(overhead.RUNS["MLP 2-16-1, nce"], stretches=2, updates=3)
+    assert 0 < without and 0 < under

@@ -178,3 +178,80 @@ def test_presets_compose_and_name_their_run(command):
     for file in (CONF / "experiment").glob("*.yaml"):
         status, out, err = command("ebm-train", f"experiment={file.stem}", "--cfg", "job")
         assert status == 0 and f"name: {file.stem}" in out, err
+
+
+def test_bad_values_are_judged_in_batches_and_named_by_their_update():
+    from types import SimpleNamespace
+
+    from ebm_cli.callbacks import DivergenceGuard
+    from ebm_cli.samplers import DivergenceError
+
+    guard = DivergenceGuard(growth=1000, window=20, nats=50)
+    module = SimpleNamespace(latest={}, objective=SimpleNamespace(uses_chains=False))
+    for step in range(1, 10):
+        trainer = SimpleNamespace(global_step=step, log_every_n_steps=10)
+        loss = torch.tensor(float("nan") if step == 7 else 1.0)
+        guard.on_train_batch_end(trainer, module, {"loss": loss}, None, 0)
+    with pytest.raises(DivergenceError, match="update 10"):
+        module.parameters = lambda: [torch.tensor([1.0, float("nan")])]
+        clean = DivergenceGuard(growth=1000, window=20, nats=50)
+        clean.on_train_epoch_end(SimpleNamespace(global_step=10), module)
+    with pytest.raises(DivergenceError, match="update 7"):
+        guard.on_exception(None, module, DivergenceError("a chain"))
+
+
+def test_the_running_median_is_that_of_the_last_values():
+    from ebm_cli.callbacks import RunningMedian
+
+    values = torch.randn(50, generator=torch.Generator().manual_seed(0)).tolist()
+    running = RunningMedian(7)
+    for k, value in enumerate(values):
+        running.append(value)
+        last = sorted(values[max(0, k - 6) : k + 1])
+        assert running.median() == last[len(last) // 2]
+
+
+def test_the_weight_average_is_the_exponential_one_and_nothing_idle_is_called():
+    from types import SimpleNamespace
+
+    import pytorch_lightning as pl
+
+    from ebm_cli.callbacks import PER_UPDATE, Throughput, WeightAverage, drop_idle_hooks
+
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(3))
+            self.register_buffer("b", torch.zeros(2))
+
+    module, average = Module(), WeightAverage(0.9)
+    average.setup(None, module, "fit")
+    average.on_train_start(None, module)
+    expected = None
+    for step in range(1, 6):
+        module.w.data.fill_(float(step))
+        module.b.fill_(float(step))
+        expected = float(step) if expected is None else 0.9 * expected + 0.1 * step
+        for _ in range(2):  # the second is another batch of the same update
+            average.on_train_batch_end(SimpleNamespace(global_step=step), module, None, None, 0)
+    kept = average._average_model.module
+    torch.testing.assert_close(kept.w.detach(), torch.full((3,), expected))
+    assert torch.equal(kept.b, module.b)
+    hooks = [average, Throughput()]
+    drop_idle_hooks(hooks)
+    called = [name for name in PER_UPDATE if callable(getattr(average, name))]
+    assert called == ["on_train_batch_end"] and not any(callable(getattr(hooks[1], name)) for name in PER_UPDATE)
+
+
+def test_optimizers_are_fused_unless_gradients_are_scaled():
+    from types import SimpleNamespace
+
+    from ebm_cli.module import fuse
+
+    w = torch.nn.Parameter(torch.ones(3))
+    for scaler, wanted in ((None, True), (object(), None)):
+        optimizer = torch.optim.Adam([w])
+        fuse(optimizer, SimpleNamespace(scaler=scaler))
+        assert optimizer.param_groups[0]["fused"] is wanted
+        w.grad = torch.ones(3)
+        optimizer.step()
