@@ -89,7 +89,7 @@ def compositions(shape_run: str, position_run: str):
         yield "product", Compose(runs=both, labels=[s, p]), right
         yield "shape alone", Compose(runs=[shape_run], labels=[s]), right
         yield "position alone", Compose(runs=[position_run], labels=[p]), right
-        yield "negation", Compose(runs=both, labels=[s, p], weights=[-0.3, 1.0]), avoiding
+        yield "negation", Compose(runs=both, labels=[s, p], weights=[-0.05, 1.0]), avoiding
         yield "negation, position alone", Compose(runs=[position_run], labels=[p]), avoiding
     for p in range(4):
         either, other = torch.zeros(3, 4), (p + 1) % 4

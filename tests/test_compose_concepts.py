@@ -45,7 +45,7 @@ def test_chance_is_what_pictures_without_attributes_of_their_own_reach(concepts)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_product_keeps_both_attributes(concepts, judge, command, tmp_path, seed):
-    """Two minutes of training per seed; joint accuracy above that of either energy alone."""
+    """Half a minute of training per seed; joint accuracy above that of either energy alone."""
     runs = []
     for concept in ("shape", "position"):
         words = [f"dataset.concept={concept}", f"name={concept}", f"seed={seed}", "trainer.enable_progress_bar=false"]
@@ -54,4 +54,4 @@ def test_a_product_keeps_both_attributes(concepts, judge, command, tmp_path, see
         runs.append(str(tmp_path / "outputs" / "runs" / concept / "a"))
     found, _ = concepts.measure(*runs, n=96, seed=seed, judge=judge)
     assert found["product"] > max(found["shape alone"], found["position alone"]), found
-    assert found["negation"] > found["negation, position alone"] and found["disjunction"] > 0.7, found
+    assert found["negation"] > 2 * concepts.CHANCE["negation"] and found["disjunction"] > 0.7, found
