@@ -181,7 +181,7 @@ def weight_of(origin: nn.Module, key: str) -> Tensor:
 
 
 def is_faster_with_channels_last(known: FrozenCopy, x: Tensor, repeats: int = 3) -> bool:
-    """Tries one gradient at ``x`` in both memory formats; a tenth less time decides for channels last."""
+    """Tries one gradient at ``x`` in both memory formats; 3 % less time decides for channels last."""
     network, labels = known.network, {}
     if network.n_classes and not network.joint:
         labels = {"y": torch.zeros(len(x), dtype=torch.long, device=x.device)}
@@ -195,7 +195,7 @@ def is_faster_with_channels_last(known: FrozenCopy, x: Tensor, repeats: int = 3)
             spent.append(now(x.device) - since)
         times[memory_format] = min(spent[1:])
     network.to(memory_format=torch.contiguous_format)
-    return times[torch.channels_last] < 0.9 * times[torch.contiguous_format]
+    return times[torch.channels_last] < 0.97 * times[torch.contiguous_format]
 
 
 def now(device: torch.device) -> float:
