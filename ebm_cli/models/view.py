@@ -7,12 +7,12 @@ import time
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import avg_pool2d
 from torch.nn.utils import parametrize
 
 from ebm_cli.models.energy import Energy
 from ebm_cli.models.network import Network
-from ebm_cli.models.pooling import ConvPool
+from ebm_cli.models.pooling import ConvPool, is_pointwise, pooled
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -151,9 +151,7 @@ class PoolConv(nn.Module):
 
 def folded(conv: nn.Conv2d) -> nn.Module:
     """``avg_pool2d(conv(x), 2)`` as one cheaper module; its weights are given by ``FrozenCopy.refresh``."""
-    if conv.stride != (1, 1) or conv.dilation != (1, 1) or conv.padding_mode != "zeros":
-        raise ValueError(f"ConvPool takes convolutions of stride 1 without dilation, padded with zeros, got {conv}")
-    if conv.kernel_size == (1, 1) and conv.padding == (0, 0):
+    if is_pointwise(conv):
         return PoolConv(conv)
     sides = [side + 1 for side in conv.kernel_size]
     return nn.Conv2d(
@@ -174,10 +172,7 @@ def weight_of(origin: nn.Module, key: str) -> Tensor:
     """
     if not isinstance(origin, ConvPool):
         return getattr(origin, key)
-    if key == "bias":
-        return origin.conv.bias
-    weight = origin.conv.weight
-    return sum(pad(weight, (s, 1 - s, t, 1 - t)) for s in (0, 1) for t in (0, 1)) / 4
+    return origin.conv.bias if key == "bias" else pooled(origin.conv.weight)
 
 
 def is_faster_with_channels_last(known: FrozenCopy, x: Tensor, repeats: int = 3) -> bool:
