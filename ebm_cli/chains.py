@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.models.bases import Base
-from ebm_cli.models.energy import Energy
+from ebm_cli.models.energy import Energy, Support
 from ebm_cli.models.view import SamplingView
 from ebm_cli.samplers.sampler import Chain, Sampler, per_row
 
@@ -51,7 +51,8 @@ class ReplayBuffer:
         restart: what it starts over from: ``noise`` or ``data``.
         write: ``same`` returns chains to the slots they came from; ``fifo`` replaces the oldest slots in turn;
             ``reservoir`` keeps every chain ever written with equal chance.
-        dtype: ``float32``, or ``float16`` for half the memory.
+        dtype: ``float32``; ``float16`` for half the memory; ``uint8`` for a quarter of it, where values are bounded:
+            256 levels over their range, rounded up or down at random so that on average nothing moves.
         augment: transform of one example, such as those of torchvision, that every chain goes through when it is drawn
             (Du et al. 2021); it draws from torch's global generator. None for none.
     """
@@ -63,7 +64,7 @@ class ReplayBuffer:
             ("start", start, ("noise", "data")),
             ("restart", restart, ("noise", "data")),
             ("write", write, ("same", "fifo", "reservoir")),
-            ("dtype", dtype, ("float32", "float16")),
+            ("dtype", dtype, ("float32", "float16", "uint8")),
         ):
             if value not in choices:
                 raise ValueError(f"buffer.{key} must be one of {', '.join(choices)}, got {value!r}")
@@ -72,12 +73,44 @@ class ReplayBuffer:
         self.size, self.start, self.reinit = int(size), start, float(reinit)
         self.restart, self.write_policy, self.dtype = restart, write, getattr(torch, dtype)
         self.augment = augment
+        self.low, self.high = 0.0, 1.0  # of the values kept as uint8
         self.entries: Entries | None = None
         self.cursor = 0  # of fifo: the oldest slot; of reservoir: how many chains were written
 
-    def fill(self, x: Tensor, y: Tensor, aux: dict[str, Tensor] | None = None) -> None:
+    def keep_within(self, support: Support) -> None:
+        """Learns the range of the values, which ``uint8`` needs.
+
+        Raises:
+            ValueError: where it has no bounds.
+        """
+        if self.dtype == torch.uint8 and support.kind != "box":
+            raise ValueError(f"buffer.dtype=uint8: needs data within bounds, and these are {support.kind}; use float16")
+        if support.kind == "box":
+            self.low, self.high = support.low, support.high
+
+    def packed(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Positions as they are kept."""
+        if self.dtype != torch.uint8:
+            return x.to(self.dtype)
+        level = (x - self.low) * (255 / (self.high - self.low))
+        dither = torch.rand(x.shape, device=x.device, generator=generator)
+        return (level + dither).floor_().clamp_(0, 255).to(torch.uint8)
+
+    def unpacked(self, x: Tensor) -> Tensor:
+        """Positions that were ``packed``, single precision in and out."""
+        return self.low + x * ((self.high - self.low) / 255) if self.dtype == torch.uint8 else x
+
+    def at(self, index) -> Entries:
+        """Copies of the chains ``index``."""
+        entries = self.entries.at(index)
+        return entries._replace(x=self.unpacked(entries.x))
+
+    def fill(
+        self, x: Tensor, y: Tensor, aux: dict[str, Tensor] | None = None, generator: torch.Generator | None = None
+    ) -> None:
         """Starts the chains at ``x`` ``(size, *shape)`` with labels ``y`` and what the sampler carries."""
-        self.entries = Entries(x.to(self.dtype), y, torch.zeros(len(x), dtype=torch.long, device=x.device), aux or {})
+        age = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        self.entries = Entries(self.packed(x, generator), y, age, aux or {})
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Entries]:
         """``n`` distinct slots at random and copies of their chains."""
@@ -91,7 +124,7 @@ class ReplayBuffer:
             index = torch.randint(stretch, (n,), device=device, generator=generator)
             index += stretch * torch.arange(n, device=device)
             index = (index + torch.randint(self.size, (1,), device=device, generator=generator)) % self.size
-        drawn = self.entries.at(index)
+        drawn = self.at(index)
         if self.augment is not None:
             drawn = drawn._replace(x=torch.stack([self.augment(x) for x in drawn.x]))
         return index, drawn
@@ -105,7 +138,7 @@ class ReplayBuffer:
         if self.write_policy == "reservoir":
             index, kept = self.reservoir(n, index.device, generator)
             moved = Entries(moved.x[kept], moved.y[kept], moved.age[kept], {k: v[kept] for k, v in moved.aux.items()})
-        self.entries.x[index] = moved.x.to(self.dtype)
+        self.entries.x[index] = self.packed(moved.x, generator)
         self.entries.y[index] = moved.y
         self.entries.age[index] = moved.age
         for name, value in self.entries.aux.items():
@@ -153,6 +186,7 @@ class Chains:
     ):
         self.sampler, self.buffer, self.base, self.draw_data = sampler, buffer, base, draw_data
         self.n_classes, self.device = n_classes, torch.device(device)
+        buffer.keep_within(base.support)
         self.view = view or SamplingView("none")
         self.latest: Entries | None = None  # the negatives of the last update
         if sampler.exact and self.view.precision == "bfloat16":
@@ -202,7 +236,7 @@ class Chains:
         """Slots and the chains in them, a share ``reinit`` of them started over."""
         if self.buffer.entries is None:
             filling = self.carrying(self.fresh(self.buffer.start, self.buffer.size))
-            self.buffer.fill(filling.x, filling.y, filling.aux)
+            self.buffer.fill(filling.x, filling.y, filling.aux, self.generator)
         index, entries = self.buffer.draw(n, self.generator)
         over = torch.rand(n, device=self.device, generator=self.generator) < self.buffer.reinit
         new = self.carrying(self.fresh(self.buffer.restart, n))
@@ -234,8 +268,9 @@ class Chains:
 
     def stored(self, n: int) -> Entries | None:
         """The first ``n`` kept chains, or of the last negatives where none are kept, without moving them; or None."""
-        kept = self.buffer.entries or self.latest
-        return None if kept is None else kept.at(slice(n))
+        if self.buffer.entries is not None:
+            return self.buffer.at(slice(n))
+        return None if self.latest is None else self.latest.at(slice(n))
 
     @property
     def horizon(self) -> int | None:

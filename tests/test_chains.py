@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ebm_cli.chains import Chains, Entries, ReplayBuffer, rank_seed
-from ebm_cli.models import ResNet, UniformBox, box
+from ebm_cli.models import GaussianBase, ResNet, UniformBox, box
 from ebm_cli.models.energy import Plain
 from ebm_cli.models.view import SamplingView
 from ebm_cli.module import share_out
@@ -143,6 +143,26 @@ def test_half_precision_chains_move_in_single_precision():
     chains = make(dtype="float16")
     assert chains.negatives(Quadratic(), 8).x.dtype == torch.float32
     assert chains.buffer.entries.x.dtype == torch.float16
+
+
+def test_chains_kept_in_bytes_move_on_average_by_nothing():
+    buffer, generator = ReplayBuffer(size=4000, dtype="uint8"), torch.Generator().manual_seed(0)
+    buffer.keep_within(box(-1, 1))
+    x = torch.tensor([-1.0, -0.3001, 0.0, 0.777, 1.0]).repeat(4000, 1)
+    buffer.fill(x, torch.zeros(4000).long(), generator=generator)
+    kept = buffer.at(slice(4000)).x
+    assert buffer.entries.x.dtype == torch.uint8
+    assert (kept - x).abs().max() < 2 / 255
+    assert (kept.mean(0) - x.mean(0)).abs().max() < 4 * 1 / 255 / 4000**0.5
+    assert torch.equal(kept[:, [0, 4]], x[:, [0, 4]])  # the borders are levels
+
+
+def test_chains_kept_in_bytes_need_bounds():
+    chains = make(dtype="uint8")
+    first = chains.negatives(Quadratic(), 8).x
+    assert first.dtype == torch.float32 and chains.stored(64).x.abs().max() <= 1
+    with pytest.raises(ValueError, match="buffer.dtype=uint8: needs data within bounds"):
+        Chains(Langevin(n_steps=1, step_size=0.1), ReplayBuffer(dtype="uint8"), GaussianBase((2,)), None)
 
 
 def test_asking_for_more_chains_than_there_are_is_said():
