@@ -22,7 +22,9 @@ test-slow: $(STAMP)  ## the tests marked slow: trainings of minutes
 	$(BIN)/python -m pytest -q -m slow
 
 bench: $(STAMP)  ## what is claimed about speed, in pairs; a quarter of an hour
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --bf16
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.latency
 
 lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

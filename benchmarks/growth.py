@@ -22,6 +22,7 @@ from ebm_cli.samplers import Langevin
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
+from matplotlib.ticker import NullLocator  # noqa: E402
 
 TOY = ("dataset=two_moons", "objective=pcd", "pictures.every_n_epochs=10000", "trainer.enable_progress_bar=false")
 
@@ -43,19 +44,28 @@ def turn(entries: int) -> float:
 
 
 def update(processes: int, short: bool) -> float:
-    """Milliseconds of processor time of one update and one process of `ebm-train`: the difference of two runs."""
+    """Milliseconds of processor time of one update in rank 0 of `ebm-train`: the difference of two runs.
+
+    The other ranks are that process's children and not waited for, so they are not in the sum.
+    """
     spent, epochs = [], (1, 2) if short else (1, 11)
     for n in epochs:
         before = children()
         train("trainer=ddp", f"trainer.devices={processes}", "trainer.accelerator=cpu", f"trainer.max_epochs={n}")
         spent.append(children() - before)
-    return 1e3 * (spent[1] - spent[0]) / (epochs[1] - epochs[0]) / 100 / processes
+    return 1e3 * (spent[1] - spent[0]) / (epochs[1] - epochs[0]) / 100
 
 
 def train(*words: str) -> None:
-    command = [sys.executable, "-c", "from ebm_cli.train import main; main()", *TOY, "dataset.steps_per_epoch=100"]
+    command = [str(Path(sys.executable).with_name("ebm-train")), *TOY, "dataset.steps_per_epoch=100"]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([*command, *words], cwd=folder, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        subprocess.run(
+            [*command, *words],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
 
 
 def children() -> float:
@@ -73,7 +83,7 @@ def measured(short: bool) -> dict[str, tuple[list, list[float]]]:
         "batch (K=20)": (batches, [iteration(batch=b) for b in batches]),
         "image side (K=20, B=8)": (sides, [iteration(side=s) for s in sides]),
         "buffer entries": (sizes, [turn(n) for n in sizes]),
-        "processes (toy, per process)": ([1, 2], [update(n, short) for n in (1, 2)]),
+        "processes (toy, rank 0)": ([1, 2], [update(n, short) for n in (1, 2)]),
     }
 
 
@@ -84,6 +94,8 @@ def draw(rows: dict[str, tuple[list, list[float]]], file: Path) -> None:
         panel.loglog(xs, ys, "o-")
         panel.loglog(xs, [ys[0] * x / xs[0] for x in xs], ":", color="grey")
         panel.set(xlabel=name, ylim=(min(ys) / 2, max(ys) * 2))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_xticks(xs, [f"{x:.0e}".replace("e+0", "e") if x >= 1000 else str(x) for x in xs])
     panels[0].set_ylabel("ms of processor time")
     figure.savefig(file, dpi=110)
 
