@@ -238,6 +238,8 @@ class Chains:
             filling = self.carrying(self.fresh(self.buffer.start, self.buffer.size))
             self.buffer.fill(filling.x, filling.y, filling.aux, self.generator)
         index, entries = self.buffer.draw(n, self.generator)
+        if not self.buffer.reinit:
+            return index, entries
         over = torch.rand(n, device=self.device, generator=self.generator) < self.buffer.reinit
         new = self.carrying(self.fresh(self.buffer.restart, n))
         kept = zip((new.x, new.y, new.age), entries[:3], strict=True)
