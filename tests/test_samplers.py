@@ -138,3 +138,21 @@ def test_rows_are_moved_under_what_is_bound_to_them(name):
     n_steps = 300 if sampler.step_size is not None else 20
     end = sampler.sample(Tilt(energy.support.kind, slope), x, n_steps=n_steps, generator=noise()).x
     assert end[:200].mean() < end[200:].mean() - 0.5
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_chunks_change_nothing_but_how_many_chains_are_evaluated_at_once(name):
+    class Watched(Learned):
+        seen = 0
+
+        def forward(self, x, t=None):
+            self.seen = max(self.seen, len(x))
+            return super().forward(x, t)
+
+    sampler, energy, x = setting(name, dtype=torch.float64)
+    whole = sampler.sample(energy, x, generator=noise())
+    watched = Watched(energy.support.kind, torch.float64)
+    chunked = sampler.with_options(chunk_size=4).sample(watched, x, generator=noise())
+    torch.testing.assert_close(chunked.x, whole.x, rtol=0, atol=1e-9)
+    torch.testing.assert_close(chunked.stats["energy"], whole.stats["energy"], rtol=0, atol=1e-9)
+    assert 0 < watched.seen <= 4

@@ -44,7 +44,7 @@ class Ladder(Sampler):
 
     def at(self, temperatures: Tensor) -> Sampler:
         """The transition with a temperature, and a step size in proportion, for each row."""
-        options = {"temperature": temperatures}
+        options = {"temperature": temperatures, "chunk_size": self.chunk_size}
         if self.transition.step_size is not None:
             options["step_size"] = value_at(self.transition.step_size, 0, 1) * temperatures / self.temperatures[0]
         return self.transition.with_options(**options)
