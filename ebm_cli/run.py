@@ -183,9 +183,7 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
     content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
     base, energy = energy_from(content)
-    if tuple(energy.shape) != tuple(data.shape):
-        model = "the run's model" if cfg.checkpoint in ("last", "best") else f"the model of checkpoint={cfg.checkpoint}"
-        raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, {model} {tuple(energy.shape)}")
+    check_inputs(data, content["hyper_parameters"]["facts"], cfg.checkpoint)
     kept = content["hyper_parameters"]["config"]
     n_steps, horizon = default_steps(kept | {"sample_steps": cfg.get("sample_steps")})
     asked = cfg.sampler.get("n_steps")
@@ -206,6 +204,15 @@ def open_subject(cfg, directory: Path, num_samples: int) -> Subject:
         device=device,
         view=view_of(cfg.view, content),
     )
+
+
+def check_inputs(data, facts: dict, checkpoint: str) -> None:
+    """Raises ConfigError if data have another shape, or lie elsewhere, than those that a model was trained on."""
+    model = "the run's model" if checkpoint in ("last", "best") else f"the model of checkpoint={checkpoint}"
+    if tuple(facts["shape"]) != tuple(data.shape):
+        raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, {model} {tuple(facts['shape'])}")
+    if facts["support"] != data.support.as_dict():
+        raise ConfigError(f"dataset: {data.name} is {data.support}, {model} knows {Support(**facts['support'])}")
 
 
 def closed_form_subject(cfg, directory: Path, num_samples: int) -> Subject:

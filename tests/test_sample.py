@@ -124,3 +124,17 @@ def test_eval_measures_the_run_and_says_how(command, run, tmp_path):
     found = json.loads((folder / "metrics.json").read_text())
     assert set(found) == {"run", "checkpoint_sha256", "commit", "versions", "seed", "metrics", "skipped"}
     assert "classifier/accuracy" in found["metrics"] and "classifier/ece15" in out
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("dataset=two_moons", "two_moons has shape (2,), the run's model (1, 8, 8)"),
+        ("dataset=binary_digits", "binary_digits is binary, the run's model knows in [-1, 1]"),
+        ("dataset.value_range=[0,1]", "digits is in [0, 1], the run's model knows in [-1, 1]"),
+    ],
+)
+def test_data_that_the_model_was_not_made_for_are_refused_in_one_line(command, run, word, said):
+    for program in ("ebm-eval", "ebm-sample"):
+        status, _, err = command(program, f"run={run}", word)
+        assert status == 1 and err.strip().splitlines()[-1] == f"{program}: dataset: {said}"

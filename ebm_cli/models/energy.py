@@ -36,6 +36,9 @@ class Support:
     def continuous(self) -> bool:
         return self.kind in ("real", "box")
 
+    def __str__(self) -> str:
+        return f"in [{self.low:g}, {self.high:g}]" if self.kind == "box" else self.kind.replace("_", "-")
+
     def as_dict(self) -> dict:
         """Plain values, as stored with a run; ``Support(**d)`` gives it back."""
         return {"kind": self.kind, "low": self.low, "high": self.high}
