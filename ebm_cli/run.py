@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ebm_cli import devices
-from ebm_cli.chains import rank_seed
+from ebm_cli.chains import rank_seed, unflat
 from ebm_cli.config import ConfigError, build, find_run
 from ebm_cli.models import Base, Energy, Support
 from ebm_cli.models.view import SamplingView
@@ -302,6 +302,21 @@ def starts(base: Base, y: Tensor | None, generator: torch.Generator) -> Tensor:
     if y is None:
         return base.sample(BLOCK, generator)
     return base.sample_labelled(pad(y, (0, BLOCK - len(y))), generator)
+
+
+def kept_chains(subject: Subject) -> Tensor | None:
+    """The chains ``(N, *shape)`` that the run's checkpoint keeps, those of the first process; None if it keeps none."""
+    if subject.config is None or subject.config.get("run") is None:
+        return None
+    content = read_checkpoint(checkpoint_of(find_run(subject.config["run"]), subject.config.get("checkpoint", "last")))
+    entries = content["ranks"][0]["chains"]["entries"] if content.get("ranks") else None
+    if entries is None:
+        return None
+    kept = content["hyper_parameters"]
+    buffer = build(kept["config"]["buffer"], "buffer")
+    buffer.keep_within(Support(**kept["facts"]["support"]))
+    buffer.entries = unflat(entries)
+    return buffer.at(slice(None)).x
 
 
 def default_steps(config: dict) -> tuple[int, int | None]:

@@ -138,3 +138,18 @@ def test_data_that_the_model_was_not_made_for_are_refused_in_one_line(command, r
     for program in ("ebm-eval", "ebm-sample"):
         status, _, err = command(program, f"run={run}", word)
         assert status == 1 and err.strip().splitlines()[-1] == f"{program}: dataset: {said}"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_kept_chains_come_back_in_the_units_of_the_data(command, untrained, tmp_path, dtype):
+
+    words = [*SMALL, f"buffer.dtype={dtype}", "buffer.size=460", "dataset.recipe.start=data", "sampler.n_steps=1"]
+    status, _, err = command("ebm-train", *words, "sampler.step_size=1e-9", "sampler.noise_std=0", "buffer.reinit=0")
+    assert status == 0, err
+    words = ("run=latest", "metric=[fd_classifier]", "metric.fd_classifier.long_run=null")
+    status, _, err = command("ebm-eval", *words, stamp="k")
+    assert status == 0, err
+    (folder,) = tmp_path.glob("outputs/evals/*/k")
+    found = json.loads((folder / "metrics.json").read_text())["metrics"]
+    distances = {name: found[f"fd_classifier{name}"]["value"] for name in ("", "/kept", "/gaussian")}
+    assert distances["/kept"] < distances["/gaussian"] / 3 < distances[""] / 3  # training images beside noise

@@ -11,7 +11,7 @@ from ebm_cli.metrics.judge import RECIPE, Judge, judge_of, weights_hash
 from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
 from ebm_cli.metrics.nearest import nearest
 from ebm_cli.metrics.sampled import Sampled, average, origin
-from ebm_cli.run import Subject
+from ebm_cli.run import Subject, kept_chains
 from ebm_cli.samplers import DivergenceError
 
 
@@ -22,7 +22,8 @@ class FDClassifier(Sampled):
     yardstick) are made with the same number of images, and ``fd_classifier/q`` places the samples between them: 0 is
     as good as test images, 1 as poor as the Gaussian. ``nn_ratio`` is the mean pixel distance to the nearest training
     image over that of test images (well below 1 means copies), ``classes`` counts classes that get at least a quarter
-    of their share, ``entropy`` is that of the predicted classes in nats.
+    of their share, ``entropy`` is that of the predicted classes in nats, and ``kept`` is the distance of the chains that
+    the checkpoint keeps: far below that of the samples, chains from fresh noise do not reach what training has seen.
 
     Args:
         n: images in each set, at most as many as the test split and the given samples have; null takes that many.
@@ -50,7 +51,16 @@ class FDClassifier(Sampled):
         values["q"] = quotient(values["fd"], ruler.test, values["gaussian"])
         if self.long_run and subject.samples is None:
             values["long_run"] = self.drifted(subject, ruler, n)
+        kept = kept_chains(subject) if subject.samples is None else None
+        if kept is not None:
+            values["kept"] = self.of_kept(kept, ruler, n)
         return {"fd_classifier": values.pop("fd")} | {f"fd_classifier/{key}": value for key, value in values.items()}
+
+    def of_kept(self, kept: Tensor, ruler: Ruler, n: int) -> Value | Skip:
+        """Distance of the chains that training keeps, the same number of them."""
+        if len(kept) < n:
+            return Skip(f"the checkpoint keeps {len(kept)} chains, fewer than the {n} of every set: metric.*.n")
+        return Value(ruler.distance(kept[:n]), None, n, ruler.protocol | {"n_steps": "those of training"})
 
     def drifted(self, subject: Subject, ruler: Ruler, n: int) -> Value | Skip:
         """Distance of chains ``long_run`` times longer than the default."""

@@ -57,7 +57,7 @@ class Stability(Metric):
     def inputs(self, subject: Subject) -> dict[str, Tensor]:
         """Inputs of every kind, ``(n, *shape)`` each."""
         generator = torch.Generator(subject.device).manual_seed(subject.seed)
-        kept = kept_chains(subject)
+        kept = runs.kept_chains(subject)
         return {
             "train": subject.data.split("train", self.n).x,
             "test": subject.data.split("test", self.n).x,
@@ -70,16 +70,6 @@ class Stability(Metric):
 def energy_of(subject: Subject, x: Tensor) -> Tensor:
     """Energies ``(N,)`` on the CPU."""
     return energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu()
-
-
-def kept_chains(subject: Subject) -> Tensor | None:
-    """The chains ``(N, *shape)`` in the run's checkpoint, or None."""
-    if subject.config is None or subject.config.get("run") is None:
-        return None
-    name = subject.config.get("checkpoint", "last")
-    content = runs.read_checkpoint(runs.checkpoint_of(runs.find_run(subject.config["run"]), name))
-    entries = content["ranks"][0]["chains"]["entries"] if content.get("ranks") else None
-    return None if entries is None else entries["x"].float()
 
 
 def gap(a: Tensor, b: Tensor, unit: Tensor, protocol: dict) -> Value:
