@@ -128,6 +128,7 @@ class TableConfig:
     table: Any = MISSING
     seeds: list[int] = MISSING
     rows: list[str] | None = None
+    columns: list[str] | None = None
     run_missing: bool = MISSING
     format: str = MISSING
     results: str = MISSING

@@ -30,9 +30,10 @@ def show(cfg) -> None:
             raise ConfigError(f"rows={row}: no such row in table={name}; rows are {', '.join(table.rows)}")
     results = Results(Path(cfg.results) / f"{name}.json")
     failures = fill.fill(table, results, seeds, list(cfg.rows or []) or None) if cfg.run_missing else []
-    text = render.FORMATS[cfg.format](table, results, seeds)
+    shown = table.only(list(cfg.columns)) if cfg.columns else table
+    text = render.FORMATS[cfg.format](shown, results, seeds)
     if cfg.into:
-        render.insert(Path(cfg.into), name, text)
+        render.insert(Path(cfg.into), render.place(name, cfg.format, cfg.columns), text)
     print(text)
     if failures:
         sys.exit(1)

@@ -187,7 +187,31 @@ def test_every_table_builds_and_quotes_every_source_that_it_names(name):
 def test_tables_in_documents_are_those_of_the_results(document):
     file = ROOT / document
     for name, content in render.blocks(file.read_text() if file.is_file() else "").items():
-        assert content == render.markdown(*shipped(name), SEEDS), f"{document}: ebm-table table={name} into={document}"
+        assert content == written(name), f"{document}: ebm-table table={name} into={document}"
+
+
+def written(place: str) -> str:
+    """The table that belongs to a place in a document."""
+    name, *words = place.split()
+    asked = dict(word.split("=") for word in words)
+    columns = asked.get("columns", "").strip("[]").split(",") if "columns" in asked else None
+    kind = asked.get("format", "markdown")
+    table, results = shipped(name)
+    assert render.place(name, kind, columns) == place
+    return render.FORMATS[kind](table.only(columns) if columns else table, results, SEEDS)
+
+
+def test_a_grid_has_what_down_and_how_across(command, tmp_path):
+    status, out, error = command("ebm-table", "table=toys", "format=grid", "columns=[kl]")
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    assert status == 0 and len(lines) == 8, error  # head, rule, six toys
+    head = [cell.strip() for cell in lines[0].strip("|").split("|")]
+    assert head[:3] == ["KL", "EBM, noise contrastive", "EBM, persistent chains"] and len(head) == 11
+    assert lines[2].startswith("| eight Gaussians ")
+    status, _, error = command("ebm-table", "table=toys", "columns=[fid]")
+    assert status == 1 and error.strip() == "ebm-table: columns=fid: no such column; choose from " + ", ".join(
+        ("kl", "outside", "modes", "mmd", "stray", "found")
+    )
 
 
 def test_insertion_replaces_one_table_and_needs_its_place(tmp_path):
@@ -205,5 +229,5 @@ def test_the_command_prints_a_table_and_names_what_it_does_not_know(command, tmp
     status, _, error = command("ebm-table", "table=drl", "rows=[nothing]")
     assert status == 1 and "rows are cifar10_drl" in error
     status, _, error = command("ebm-table", "table=drl", "format=pdf")
-    assert status == 1 and "markdown, csv, latex" in error
+    assert status == 1 and "markdown, grid, csv, latex" in error
     assert not list(tmp_path.iterdir())

@@ -22,8 +22,8 @@ class FDClassifier(Sampled):
     yardstick) are made with the same number of images, and ``fd_classifier/q`` places the samples between them: 0 is
     as good as test images, 1 as poor as the Gaussian. ``nn_ratio`` is the mean pixel distance to the nearest training
     image over that of test images (well below 1 means copies), ``classes`` counts classes that get at least a quarter
-    of their share, ``entropy`` is that of the predicted classes in nats, and ``kept`` is the distance of the chains that
-    the checkpoint keeps: far below that of the samples, chains from fresh noise do not reach what training has seen.
+    of their share, and ``entropy`` is that of the predicted classes in nats. ``kept`` is the distance of the chains
+    that the checkpoint keeps: far below that of the samples, fresh chains do not reach what training has seen.
 
     Args:
         n: images in each set, at most as many as the test split and the given samples have; null takes that many.

@@ -24,7 +24,7 @@ def cells(table: Table, results: Results, seeds: list[int]) -> list[tuple[str, .
     for row_name, row in table.rows.items():
         line = [row.title]
         for name, column in table.columns.items():
-            line.append(ours(results.summary(row_name, row, column.metric, seeds), column))
+            line.append(cell(table, results, seeds, row_name, column))
             if name in quoted:
                 line.append(theirs(row.published.get(name), column, marks(table)))
         lines.append(tuple(line))
@@ -86,6 +86,27 @@ def markdown(table: Table, results: Results, seeds: list[int]) -> str:
     return "\n\n".join([f"**{table.title}**", aligned(cells(table, results, seeds)), "  \n".join(notes)]).rstrip()
 
 
+def grid(table: Table, results: Results, seeds: list[int]) -> str:
+    """One small table per column, for row titles of the form ``what: how``: a line per what, a column per how."""
+    titles = {name: row.title.partition(": ")[::2] for name, row in table.rows.items()}
+    names = {title: name for name, title in titles.items()}
+    whats, hows = (list(dict.fromkeys(parts)) for parts in zip(*titles.values(), strict=True))
+    tables = []
+    for column in table.columns.values():
+        lines = [(column.title, *hows)]
+        for what in whats:
+            of = [names.get((what, how)) for how in hows]
+            lines.append((what, *(NOTHING if n is None else cell(table, results, seeds, n, column) for n in of)))
+        tables.append(aligned(lines))
+    notes = footnotes(table, results, seeds)
+    return "\n\n".join([f"**{table.title}**", *tables, "  \n".join(notes)]).rstrip()
+
+
+def cell(table: Table, results: Results, seeds: list[int], row: str, column: Column) -> str:
+    """What we measured for a row."""
+    return ours(results.summary(row, table.rows[row], column.metric, seeds), column)
+
+
 def comma_separated(table: Table, results: Results, seeds: list[int]) -> str:
     """One line per row and metric, for programs: full precision, published value and source in columns."""
     text = io.StringIO()
@@ -115,20 +136,26 @@ def joined(row: tuple[str, ...]) -> str:
     return " & ".join(plain) + r" \\"
 
 
-FORMATS = {"markdown": markdown, "csv": comma_separated, "latex": latex}
+FORMATS = {"markdown": markdown, "grid": grid, "csv": comma_separated, "latex": latex}
 
 
 # In a document -----------------------------------------------------------------------------------------------------
 
-BLOCK = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- /table -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- table: ([^>\n]+) -->\n(.*?)<!-- /table -->", re.DOTALL)
+
+
+def place(name: str, format: str, columns: list[str] | None) -> str:
+    """How a document marks the place of a table: ``toys``, or ``toys format=grid columns=[kl]``."""
+    words = [f"format={format}"] * (format != "markdown") + [f"columns=[{','.join(columns or [])}]"] * bool(columns)
+    return " ".join([name, *words])
 
 
 def blocks(text: str) -> dict[str, str]:
-    """The tables of a document by name, as they stand between ``<!-- table: NAME -->`` and ``<!-- /table -->``."""
+    """The tables of a document by place, as they stand between ``<!-- table: PLACE -->`` and ``<!-- /table -->``."""
     return {name: content.strip() for name, content in BLOCK.findall(text)}
 
 
-def insert(file: Path, name: str, content: str) -> None:
+def insert(file: Path, where: str, content: str) -> None:
     """Replaces a table in a document.
 
     Raises:
@@ -137,9 +164,9 @@ def insert(file: Path, name: str, content: str) -> None:
     from ebm_cli.run import write_text
 
     text = file.read_text() if file.is_file() else ""
-    if name not in blocks(text):
+    if where not in blocks(text):
         raise ValueError(
-            f"into={file}: no place for this table; write <!-- table: {name} --> and <!-- /table --> there"
+            f"into={file}: no place for this table; write <!-- table: {where} --> and <!-- /table --> there"
         )
-    block = f"<!-- table: {name} -->\n\n{content}\n\n<!-- /table -->"
-    write_text(file, BLOCK.sub(lambda found: block if found[1] == name else found[0], text))
+    block = f"<!-- table: {where} -->\n\n{content}\n\n<!-- /table -->"
+    write_text(file, BLOCK.sub(lambda found: block if found[1] == where else found[0], text))

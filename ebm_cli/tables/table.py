@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,23 @@ class Table:
         self.title, self.note, self.sources = title, note, dict(sources or {})
         self.columns = {name: made(Column, given, f"columns.{name}") for name, given in columns.items()}
         self.rows = {name: self.row(name, given, list(evaluate)) for name, given in rows.items()}
+
+    def only(self, columns: list[str]) -> Table:
+        """The same table with some of its columns.
+
+        Raises:
+            ValueError: for a column that there is not.
+        """
+        for name in columns:
+            if name not in self.columns:
+                raise ValueError(f"columns={name}: no such column; choose from {', '.join(self.columns)}")
+        fewer = copy(self)
+        fewer.columns = {name: self.columns[name] for name in columns}
+        fewer.rows = {
+            name: replace(row, published={k: v for k, v in row.published.items() if k in columns})
+            for name, row in self.rows.items()
+        }
+        return fewer
 
     def row(self, name: str, given: dict, evaluate: list[str]) -> Row:
         """A row from its mapping, its published values read."""
