@@ -70,8 +70,18 @@ def test_sampling_works_in_any_context_and_leaves_nothing_behind(name, context):
     assert all(p.grad is None and p.requires_grad for p in energy.parameters())
     assert all(m.training for m in energy.modules())
     assert all(torch.equal(v, before[k]) for k, v in energy.state_dict().items())  # batch statistics too
-    assert all(v.shape == (sampler.n_steps,) and not v.requires_grad for v in chain.stats.values())
-    assert {"energy", "evaluations"} <= set(chain.stats)
+    assert not any(v.requires_grad for v in chain.stats.values()) and {"energy", "evaluations"} <= set(chain.stats)
+    assert {v.shape for name, v in chain.stats.items() if name != "grad_norm"} == {(sampler.n_steps,)}
+
+
+def test_norms_of_gradients_are_those_of_all_steps_where_a_callback_watches():
+    sampler, energy, x = setting("langevin")
+    seen = []
+    watched = sampler.sample(energy, x, generator=noise(), callback=lambda i, state, info: seen.append(info.grad))
+    alone = sampler.sample(energy, x, generator=noise())
+    expected = torch.stack([grad.flatten(1).norm(dim=1).mean() for grad in seen])
+    torch.testing.assert_close(watched.stats["grad_norm"], expected)
+    torch.testing.assert_close(alone.stats["grad_norm"], expected[-1:])
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.models.energy import Energy, Support
-from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, in_train_mode, per_row, row_norm, value_at
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, in_train_mode, per_row, value_at
 
 GAMMA, DELAY, KAPPA = 0.05, 10, 0.75  # of dual averaging (Hoffman & Gelman 2014, section 3.2)
 
@@ -95,8 +95,7 @@ class Adjusted(Sampler):
         acceptance = log_ratio.clamp_max(0).exp()
         uniform = torch.rand(log_ratio.shape, generator=generator, device=log_ratio.device, dtype=log_ratio.dtype)
         moved = chosen(uniform < acceptance, proposed, state)._replace(aux=self.tuned(state.aux, acceptance))
-        norm = None if moved.grad is None else row_norm(moved.grad)
-        return moved, Info(moved.energy, norm, acceptance, evaluations, self.report(step_size))
+        return moved, Info(moved.energy, moved.grad, acceptance, evaluations, self.report(step_size))
 
     def report(self, step_size) -> dict:
         return {"step_size": step_size} if self.adapt_steps else {}

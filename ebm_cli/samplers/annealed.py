@@ -146,7 +146,7 @@ class GradientDescent(Sampler):
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         value, grad = self.evaluate(energy, state.x)
         x = state.x - per_row(value_at(self.step_size, i, n), grad) * self.clipped(grad)
-        return State(at_border(x, self.boundary, energy.support)), Info(value, row_norm(grad))
+        return State(at_border(x, self.boundary, energy.support)), Info(value, grad)
 
     def clipped(self, grad: Tensor) -> Tensor:
         if self.grad_clip is None:

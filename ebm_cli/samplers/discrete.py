@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ebm_cli.models.discrete import Sites
 from ebm_cli.models.energy import Energy
-from ebm_cli.samplers.sampler import Info, Sampler, State, per_row, row_norm, value_at
+from ebm_cli.samplers.sampler import Info, Sampler, State, per_row, value_at
 
 
 class Discrete(Sampler):
@@ -55,7 +55,7 @@ class Proposing(Discrete):
         accepted = u.log() < log_ratio
         pick = lambda a, b: torch.where(per_row(accepted, a), a, b)  # noqa: E731
         kept = State(*map(pick, new[:3], state[:3]), state.aux)
-        return kept, Info(state.energy, row_norm(state.grad), log_ratio.exp().clamp_max(1.0))
+        return kept, Info(state.energy, state.grad, log_ratio.exp().clamp_max(1.0))
 
     def log_ratio(self, sites: Sites, a: State, b: State, i: int, n: int) -> Tensor:
         """Log of the Metropolis-Hastings ratio of the move from a to b, ``(B,)``."""

@@ -87,7 +87,7 @@ class Langevin(Sampler):
         if not self.noise_first:
             x = self.add_noise(x, i, n, generator)
         x = at_border(x, self.boundary, energy.support)
-        return State(x), Info(energy=value, grad_norm=row_norm(grad))
+        return State(x), Info(energy=value, grad=grad)
 
     def drift(self, x: Tensor, grad: Tensor, i: int, n: int) -> Tensor:
         """``x - step_size * clip(grad)``."""

@@ -40,14 +40,14 @@ class Info(NamedTuple):
 
     Attributes:
         energy: ``(B,)`` at the point the gradient was taken.
-        grad_norm: ``(B,)`` Euclidean norms, or None.
+        grad: ``(B, *shape)`` there, or None.
         acceptance: ``(B,)`` Metropolis acceptance probabilities, or None for unadjusted kernels.
         evaluations: energy-and-gradient evaluations spent per chain.
         extra: further ``(B,)`` tensors or scalars by name (swap rates, ...), averaged into ``Chain.stats``.
     """
 
     energy: Tensor
-    grad_norm: Tensor | None = None
+    grad: Tensor | None = None
     acceptance: Tensor | None = None
     evaluations: int = 1
     extra: dict = {}
@@ -60,7 +60,8 @@ class Chain:
     Attributes:
         x: final positions ``(B, *shape)``, detached.
         state: final ``State`` of the transition.
-        stats: per-step means over chains, device tensors ``(n_steps,)`` by name.
+        stats: per-step means over chains, device tensors ``(n_steps,)`` by name; where no callback watches,
+            ``grad_norm`` is that of the last step alone, ``(1,)``: it costs as much as a small network.
         log_w: log-weights ``(B,)`` of weighted samplers (AIS, SMC), else None.
         x_live: ``x`` with the graph through the last ``through`` steps, else None.
         y: labels ``(B,)`` that the chains were driven under, where the caller knows them.
@@ -231,13 +232,13 @@ class Sampler:
                 state = state._replace(aux=state.aux | known)
                 for i in range(n - through):
                     state, info = self.step(energy, state, i, n, generator)
-                    infos.append(_report(i, state, info, callback))
+                    infos.append(_kept(i, n, state, info, callback))
             if through:
                 state = state._replace(x=state.x.detach().requires_grad_(), energy=None, grad=None)
                 with torch.enable_grad():
                     for i in range(n - through, n):
                         state, info = self.step(energy, state, i, n, generator)
-                        infos.append(_report(i, state, info, callback))
+                        infos.append(_kept(i, n, state, info, callback))
             x_live = state.x if through else None
             state = self.finish(energy, _detached(state), generator)
             stats = _stack(infos)
@@ -299,14 +300,13 @@ def in_train_mode(energy: Energy) -> bool:
     return any(getattr(m, "samples_in_train_mode", False) for m in energy.modules())
 
 
-def _report(i: int, state: State, info: Info, callback) -> Info:
+def _kept(i: int, n: int, state: State, info: Info, callback) -> Info:
+    """What statistics keep of a step: of its gradient the mean norm, where a callback watches or at the end."""
     if callback is not None:
         callback(i, state, info)
-    if not torch.is_grad_enabled():
-        return info
-    return info._replace(
-        energy=info.energy.detach(), grad_norm=None if info.grad_norm is None else info.grad_norm.detach()
-    )
+    watched = info.grad is not None and (callback is not None or i == n - 1)
+    norm = row_norm(info.grad.detach()).mean() if watched else None
+    return info._replace(energy=info.energy.detach() if info.energy.requires_grad else info.energy, grad=norm)
 
 
 def _detached(state: State) -> State:
@@ -315,11 +315,12 @@ def _detached(state: State) -> State:
 
 
 def _stack(infos: list[Info]) -> dict[str, Tensor]:
-    """Per-step means over chains, ``(n_steps,)`` each."""
+    """Per-step means over chains by name."""
     stats = {"energy": torch.stack([i.energy for i in infos]).mean(1)}
-    for name in ("grad_norm", "acceptance"):
-        if getattr(infos[0], name) is not None:
-            stats[name] = torch.stack([getattr(i, name) for i in infos]).mean(1)
+    if infos[-1].grad is not None:
+        stats["grad_norm"] = torch.stack([i.grad for i in infos if i.grad is not None])
+    if infos[0].acceptance is not None:
+        stats["acceptance"] = torch.stack([i.acceptance for i in infos]).mean(1)
     for name in infos[0].extra:
         stats[name] = torch.stack([torch.as_tensor(i.extra[name]).float().mean() for i in infos])
     stats["evaluations"] = torch.tensor([i.evaluations for i in infos])

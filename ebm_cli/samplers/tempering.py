@@ -99,11 +99,9 @@ class ParallelTempering(Ladder):
         moved = hot.evaluated(everyone, moved)
         order, rates = self.swaps(moved.energy.view(batch, levels), state.aux["turn"], generator)
         returned, trips = self.packed(moved, order, state.aux)
-        norm, acceptance = (
-            None if v is None else v.view(batch, levels)[:, 0] for v in (info.grad_norm, info.acceptance)
-        )
+        grad, acceptance = (None if v is None else v[::levels] for v in (info.grad, info.acceptance))
         extra = rates | {"round_trips": trips}
-        return returned, Info(returned.energy, norm, acceptance, info.evaluations * levels, extra)
+        return returned, Info(returned.energy, grad, acceptance, info.evaluations * levels, extra)
 
     def unpacked(self, state: State) -> State:
         """All replicas as one batch ``(B * levels, ...)``."""

@@ -11,7 +11,7 @@ from ebm_cli.models.energy import Energy
 from ebm_cli.samplers.adjusted import normal
 from ebm_cli.samplers.boundary import reflect
 from ebm_cli.samplers.hmc import facing
-from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, row_norm, value_at
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, value_at
 
 
 class UnderdampedLangevin(Sampler):
@@ -74,7 +74,7 @@ class UnderdampedLangevin(Sampler):
         evaluations += state.grad is None
         state = self.evaluated(energy, state)
         velocity = 0.5 * state.aux["velocity"].flatten(1).square().mean(1)
-        info = Info(state.energy, row_norm(state.grad), None, evaluations, {"kinetic": velocity})
+        info = Info(state.energy, state.grad, None, evaluations, {"kinetic": velocity})
         return state, info
 
     def letter_A(self, state: State, time, temperature, energy: Energy, generator) -> State:
