@@ -36,6 +36,7 @@ PRESETS = {  # name: parameters, in thousands
     "digits_jem": 85,
     "digits_rbm": 1,
     "digits_recovery": 100,
+    "fashion_convnet": 77,
     "imagenet32_igebm": 89560,
     "mnist_igebm": 1246,
     "mnist_tutorial8": 77,
@@ -50,6 +51,7 @@ OURS = {
     "digits_jem",
     "digits_rbm",
     "digits_recovery",
+    "fashion_convnet",
 }  # no published numbers to name
 FAST = {
     "cifar10_short_run",
@@ -76,7 +78,7 @@ def files(tmp_path_factory):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("data")
-    module.write(folder, ["cifar10", "cifar100", "svhn", "mnist", "imagenet32"], n=64)
+    module.write(folder, ["cifar10", "cifar100", "svhn", "mnist", "fashion_mnist", "imagenet32"], n=64)
     return folder
 
 
