@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from ebm_cli.models.energy import Energy
 from ebm_cli.models.network import Network
 from ebm_cli.models.pooling import ConvPool, is_pointwise, pooled
+from ebm_cli.models.winograd import WinogradConv
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -22,7 +23,8 @@ class SamplingView:
 
     In a copy nothing wants a gradient, weights that a parametrization computes (spectral norms) are plain, a
     convolution with the 2x2 pooling behind it is one strided convolution, and images lie in whichever memory format
-    was faster when it was tried once. A network that gains nothing by this is used as it is.
+    was faster when it was tried once; with channels last, 3x3 convolutions in float32 are ``WinogradConv``. A network
+    that gains nothing by this is used as it is.
 
     Args:
         precision: ``float32`` is exact up to rounding; ``bfloat16`` keeps weights and activations, but not the chains,
@@ -54,12 +56,11 @@ class SamplingView:
         if known is None or known.source is not network:
             known = self.copies[id(network)] = FrozenCopy(network, PRECISIONS[self.precision])
         if self.channels_last is None and known.has_images(x):
-            known.refresh()
             self.channels_last = is_faster_with_channels_last(known, x)
         if not known.gains(bool(self.channels_last) and known.has_images(x)):
             return network
-        known.refresh()
-        return known.network.to(memory_format=torch.channels_last) if self.channels_last else known.network
+        known.refresh(bool(self.channels_last))
+        return known.network
 
     def state(self) -> dict:
         """What a resumed run must know to round as this one does."""
@@ -82,6 +83,11 @@ class FrozenCopy:
         network = copy.deepcopy(source).eval()
         self.simpler = simplify(network)
         self.network = network.requires_grad_(False)
+        self.winograd: list[WinogradConv] = []
+        if dtype == torch.float32 and source._compiled_call_impl is None:
+            self.winograd = [module for module in network.modules() if WinogradConv.is_fit(module)]
+        for conv in self.winograd:
+            conv.__class__ = WinogradConv
         if dtype != torch.float32:
             self.network.to(dtype)
             self.network.register_forward_pre_hook(lambda module, args: (args[0].to(dtype), *args[1:]))
@@ -98,8 +104,9 @@ class FrozenCopy:
         return x.ndim == 4 and any(isinstance(m, nn.Conv2d) for m in self.network.modules())
 
     @torch.no_grad()
-    def refresh(self) -> None:
-        """Copies the present weights, in place."""
+    def refresh(self, channels_last: bool = False) -> None:
+        """Copies the present weights, in place, to a network for images of that memory format."""
+        self.network.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         training = [m for m in self.source.modules() if m.training]
         for module in training:
             module.training = False  # or a spectral norm would move on when its weight is read
@@ -110,6 +117,8 @@ class FrozenCopy:
                     target.copy_(weight_of(origin, key))
         for module in training:
             module.training = True
+        for conv in self.winograd:
+            conv.prepare()
 
 
 def simplify(network: nn.Module) -> bool:
@@ -181,16 +190,15 @@ def is_faster_with_channels_last(known: FrozenCopy, x: Tensor, repeats: int = 3)
     if network.n_classes and not network.joint:
         labels = {"y": torch.zeros(len(x), dtype=torch.long, device=x.device)}
     times = {}
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        network.to(memory_format=memory_format)
+    for channels_last in (False, True):
+        known.refresh(channels_last)
         spent = []
         for _ in range(repeats + 1):  # the first one warms up
             since = now(x.device)
             network.given(**labels).value_and_grad(x)
             spent.append(now(x.device) - since)
-        times[memory_format] = min(spent[1:])
-    network.to(memory_format=torch.contiguous_format)
-    return times[torch.channels_last] < 0.97 * times[torch.contiguous_format]
+        times[channels_last] = min(spent[1:])
+    return times[True] < 0.97 * times[False]
 
 
 def now(device: torch.device) -> float:
