@@ -1,12 +1,13 @@
 """What `ebm-train` adds to a bare loop of the same maths: `python -m benchmarks.overhead`.
 
 The same objective, chains, batches, clipping, fused Adam and weight average run under Lightning with all callbacks of a
-run, and in a plain loop. Processor time per update of the quickest stretch of each: what is added is the same
-whatever the network, and other work on the machine only ever adds to it.
+run, and in a plain loop: an epoch of the one, then as many updates of the other, by turns, so that other work on the
+machine meets both. Processor time per update without what happens at the ends of epochs; medians over the pairs.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 import time
@@ -29,33 +30,37 @@ RUNS = {
 }
 
 
-class Clock(pl.Callback):
-    """Processor time per update of every epoch, without what happens at its end."""
+class Pairs(pl.Callback):
+    """Seconds per update of every epoch, without its end, and of as many updates of the bare loop behind it."""
 
     def __init__(self):
-        self.per_update: list[float] = []
+        self.pairs: list[tuple[float, float]] = []
+        self.bare = None
 
     def on_train_epoch_start(self, trainer, module) -> None:
+        self.bare = self.bare or BareLoop(module, trainer.datamodule)
         self.since, self.at = time.process_time(), trainer.global_step
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        self.per_update.append((time.process_time() - self.since) / (trainer.global_step - self.at))
+        under = (time.process_time() - self.since) / (trainer.global_step - self.at)
+        self.pairs.append((under, self.bare.run(trainer.current_epoch)))
 
 
-def per_update(words: list[str], stretches: int = 6, updates: int = 100) -> tuple[float, float]:
-    """Seconds per update of `ebm-train WORDS`, and of the bare loop, each in its quickest stretch."""
+def per_update(words: list[str], stretches: int = 10, updates: int = 100) -> list[tuple[float, float]]:
+    """Seconds per update of `ebm-train WORDS`, and of the bare loop, in pairs; the first one warms up."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [*words, f"dataset.steps_per_epoch={updates}", f"trainer.max_epochs={stretches}"]
+        words = [*words, f"dataset.steps_per_epoch={updates}", f"trainer.max_epochs={stretches + 1}"]
         cfg = config([*words, "name=overhead", f"logger.history.directory={folder}"])
         pl.seed_everything(0, verbose=False)
         data = build(cfg.dataset, "dataset", seed=0)
-        module, clock = EnergyModule(plain(cfg), facts_of(data)), Clock()
+        module, clock = EnergyModule(plain(cfg), facts_of(data)), Pairs()
         trainer = fitting.make_trainer(cfg, Path(folder))
         trainer.callbacks.insert(0, clock)
         fitting.callbacks.drop_idle_hooks([clock])
-        (Path(folder) / "checkpoints").mkdir()
+        for place in ("checkpoints", "samples"):
+            (Path(folder) / place).mkdir()
         trainer.fit(module, data)
-    return min(clock.per_update), min(bare(module, data, stretches))
+    return clock.pairs[1:]
 
 
 def config(words: list[str]):
@@ -66,38 +71,46 @@ def config(words: list[str]):
         return compose("train", overrides=[*words, "trainer.enable_progress_bar=false"])
 
 
-def bare(module: EnergyModule, data, stretches: int) -> list[float]:
-    """Seconds per update of a plain loop of the same maths."""
-    weights, loader = list(module.parameters()), data.train_dataloader()
-    averaged, current = [w.detach().clone() for w in weights], [w.detach() for w in weights]
-    bound = module.config["trainer"]["gradient_clip_val"]
-    optimizer = build(module.config["optimizer"], "optimizer", params=weights)
-    optimizer.param_groups[0].update(fused=True)
-    spent = []
-    for stretch in range(stretches):
-        loader.sampler.set_epoch(stretch)
+class BareLoop:
+    """A plain loop of the same maths, on the same network, chains and data."""
+
+    def __init__(self, module: EnergyModule, data):
+        self.module, self.data, self.loader = module, data, data.train_dataloader()
+        self.weights = list(module.parameters())
+        self.current = [w.detach() for w in self.weights]
+        self.averaged = [w.clone() for w in self.current]
+        self.optimizer = build(module.config["optimizer"], "optimizer", params=self.weights)
+        self.optimizer.param_groups[0].update(fused=True)
+        self.bound = module.config["trainer"]["gradient_clip_val"]
+
+    def run(self, epoch: int) -> float:
+        """Seconds per update of an epoch."""
+        module, rows, sampler = self.module, self.loader.dataset, self.loader.sampler
+        sampler.set_epoch(epoch)
         since = time.process_time()
-        for index in loader.sampler:
-            batch = loader.dataset[index]
-            batch = batch._replace(x=data.augmented(batch.x))
+        for index in sampler:
+            batch = rows[index]
+            batch = batch._replace(x=self.data.augmented(batch.x))
             loss = module.objective(module.energy, batch, module.chains).loss
-            optimizer.zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
-            if bound is not None:
-                torch.nn.utils.clip_grad_norm_(weights, bound)
-            optimizer.step()
-            torch._foreach_lerp_(averaged, current, 1e-3)
-        spent.append((time.process_time() - since) / len(loader.sampler))
-    return spent
+            if self.bound is not None:
+                torch.nn.utils.clip_grad_norm_(self.weights, self.bound)
+            self.optimizer.step()
+            torch._foreach_lerp_(self.averaged, self.current, 1e-3)
+        return (time.process_time() - since) / len(sampler)
 
 
 def main(short: bool) -> None:
     torch.set_num_threads(1)
-    print("| run | ms per update under ebm-train / bare | added |\n|---|---|---|")
+    print("| run | ms per update under ebm-train / bare | added: median [range] | share |\n|---|---|---|---|")
     for name, words in RUNS.items():
-        under, without = per_update(words, *((2, 3) if short else ()))
-        share = f"{1e3 * (under - without):.2f} ms, {100 * (under / without - 1):.1f} %"
-        print(f"| {name} | {1e3 * under:.2f} / {1e3 * without:.2f} | {share} |", flush=True)
+        pairs = per_update(words, *((2, 3) if short else ()))
+        under, without = (1e3 * statistics.median(column) for column in zip(*pairs, strict=True))
+        added = sorted(1e3 * (a - b) for a, b in pairs)
+        share = 100 * statistics.median(a / b - 1 for a, b in pairs)
+        spread = f"{statistics.median(added):.2f} ms [{added[0]:.2f}, {added[-1]:.2f}]"
+        print(f"| {name} | {under:.2f} / {without:.2f} | {spread} | {share:.1f} % |", flush=True)
 
 
 if __name__ == "__main__":
