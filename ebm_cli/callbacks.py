@@ -21,14 +21,14 @@ PER_UPDATE = (
 )  # fmt: skip
 
 
-def drop_idle_hooks(hooks: list[pl.Callback]) -> None:
-    """Takes away what callbacks would be called for at every update without doing anything: Lightning's own stubs.
+def drop_idle_hooks(hooks: list, stubs: type = pl.Callback) -> None:
+    """Takes away what callbacks would be called for at every update without doing anything: Lightning's own ``stubs``.
 
     Lightning passes over a hook that is not callable; calling ten empty ones six times costs as much as a toy network.
     """
     for hook in hooks:
         for name in PER_UPDATE:
-            if getattr(type(hook), name) is getattr(pl.Callback, name):
+            if getattr(type(hook), name) is getattr(stubs, name):
                 setattr(hook, name, None)
 
 
