@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from torch.nn.functional import avg_pool2d, cosine_similarity
 from ebm_cli.models import MLP, GaussianBase, ResNet, Tilted, WideResNet, box
 from ebm_cli.models.pooling import ConvPool
 from ebm_cli.models.view import FrozenCopy, SamplingView
+from ebm_cli.models.winograd import WinogradConv, convolved, transformed
 from ebm_cli.samplers import Langevin
 
 
@@ -120,6 +123,43 @@ def test_the_memory_format_is_part_of_the_state():
     view.load_state({"channels_last": True})
     assert view.of(network, x).stem.weight.is_contiguous(memory_format=torch.channels_last)
     assert view.state() == {"channels_last": True}
+
+
+@pytest.mark.parametrize(("n", "height", "width"), [(1, 2, 2), (3, 6, 4), (5, 32, 32)])
+def test_fewer_multiplications_make_the_same_convolution(n, height, width):
+    x, weight = torch.randn(n, 3, height, width).double(), torch.randn(5, 3, 3, 3).double()
+    expected = nn.functional.conv2d(x, weight, padding=1)
+    torch.testing.assert_close(convolved(x, transformed(weight)), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_wide_convolutions_take_fewer_multiplications_where_channels_lie_last():
+    torch.manual_seed(0)
+    network, x = WideResNet((3, 16, 16), depth=10, width=4, joint=True, n_classes=3).eval(), torch.randn(8, 3, 16, 16)
+    for module in network.modules():  # away from the kinks of the activation, where rounding decides the slope
+        if hasattr(module, "negative_slope"):
+            module.forward = nn.functional.silu
+    seen = SamplingView(channels_last=True).of(network, x)
+    wide = [m for m in seen.modules() if isinstance(m, WinogradConv)]
+    assert len(wide) == 3 and all(m.there is not None for m in wide)
+    value, grad = seen.value_and_grad(x)
+    expected, wanted = network.value_and_grad(x)
+    torch.testing.assert_close(value, expected)
+    assert (grad - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    assert not any(isinstance(m, WinogradConv) for m in network.modules())
+
+
+def test_what_gains_nothing_is_convolved_as_usual():
+    conv = nn.Conv2d(64, 64, 3, padding=1)
+    assert WinogradConv.is_fit(conv)
+    others = [{"stride": 2}, {"padding": 0}, {"dilation": 2, "padding": 2}, {"groups": 2}, {"padding_mode": "circular"}]
+    for other in others:
+        assert not WinogradConv.is_fit(nn.Conv2d(64, 64, 3, **({"padding": 1} | other)))
+    assert not WinogradConv.is_fit(nn.Conv2d(63, 64, 3, padding=1))
+    odd, x = copy.deepcopy(conv).to(memory_format=torch.channels_last), torch.randn(8, 64, 9, 9)
+    odd.__class__ = WinogradConv
+    odd.prepare()
+    torch.testing.assert_close(odd(x), conv(x))
+    assert odd.there is not None
 
 
 def test_unknown_precisions_are_refused():
