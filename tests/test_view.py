@@ -114,8 +114,18 @@ def test_bfloat16_keeps_the_direction_of_the_gradient():
     assert value.dtype == grad.dtype == torch.float32
     assert (cosine_similarity(grad.flatten(1), wanted.flatten(1)) >= 0.99).all()
     assert (value - expected).abs().max() <= 0.02 * expected.abs().max()
+    assert not any(isinstance(m, WinogradConv) for m in copy.modules())
     mlp = MLP((2,), hidden=[16])
     assert SamplingView("bfloat16").of(mlp, x[:, 0, 0, :2]).value_and_grad(x[:, 0, 0, :2])[1].dtype == torch.float32
+
+
+def test_bfloat16_keeps_the_direction_through_fewer_multiplications():
+    torch.manual_seed(0)
+    network, x = WideResNet((3, 16, 16), depth=10, width=16, n_classes=3, joint=True).eval(), torch.randn(8, 3, 16, 16)
+    seen = SamplingView("bfloat16", channels_last=True).of(network, x)
+    assert sum(isinstance(m, WinogradConv) and m.there is not None for m in seen.modules()) == 3
+    (_, grad), (_, wanted) = seen.value_and_grad(x), network.value_and_grad(x)
+    assert (cosine_similarity(grad.flatten(1), wanted.flatten(1)) >= 0.99).all()
 
 
 def test_the_memory_format_is_part_of_the_state():

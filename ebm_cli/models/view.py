@@ -23,7 +23,7 @@ class SamplingView:
 
     In a copy nothing wants a gradient, weights that a parametrization computes (spectral norms) are plain, a
     convolution with the 2x2 pooling behind it is one strided convolution, and images lie in whichever memory format
-    was faster when it was tried once; with channels last, 3x3 convolutions in float32 are ``WinogradConv``. A network
+    was faster when it was tried once; with channels last, wide 3x3 convolutions are ``WinogradConv``. A network
     that gains nothing by this is used as it is.
 
     Args:
@@ -84,8 +84,8 @@ class FrozenCopy:
         self.simpler = simplify(network)
         self.network = network.requires_grad_(False)
         self.winograd: list[WinogradConv] = []
-        if dtype == torch.float32 and source._compiled_call_impl is None:
-            self.winograd = [module for module in network.modules() if WinogradConv.is_fit(module)]
+        if source._compiled_call_impl is None:
+            self.winograd = [module for module in network.modules() if WinogradConv.is_fit(module, dtype)]
         for conv in self.winograd:
             conv.__class__ = WinogradConv
         if dtype != torch.float32:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
-NARROW = 64  # channels below which transforming costs more than it saves
+NARROW = {torch.float32: 64, torch.bfloat16: 256}  # channels below which transforming costs more than it saves
 FEW = 64  # 2x2 tiles of a batch below which the products are too thin
 TILES = 512  # at a time: what they are transformed to stays in the cache, and little memory is used
 OF_KERNEL = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
@@ -26,14 +26,14 @@ class WinogradConv(nn.Conv2d):
     back: Tensor | None = None
 
     @staticmethod
-    def is_fit(module: nn.Module) -> bool:
-        """Whether ``module`` is a convolution of the form that is meant, with channels enough."""
+    def is_fit(module: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
+        """Whether ``module`` is a convolution of the form that is meant, with channels enough for that precision."""
         form = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
         return (
             type(module) is nn.Conv2d
             and all(getattr(module, key) == value for key, value in form.items())
             and module.padding_mode == "zeros"
-            and min(module.in_channels, module.out_channels) >= NARROW
+            and min(module.in_channels, module.out_channels) >= NARROW[dtype]
         )
 
     @torch.no_grad()
@@ -68,9 +68,10 @@ class Convolve(torch.autograd.Function):
 
 
 def transformed(weight: Tensor) -> Tensor:
-    """``G w G'`` of kernels ``(O, I, 3, 3)``, as ``(16, I, O)``."""
-    g = weight.new_tensor(OF_KERNEL)
-    return torch.einsum("au,oiuv,bv->abio", g, weight, g).flatten(0, 1).contiguous()
+    """``G w G'`` of kernels ``(O, I, 3, 3)``, as ``(16, I, O)``; rounded once."""
+    w = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    g = w.new_tensor(OF_KERNEL)
+    return torch.einsum("au,oiuv,bv->abio", g, w, g).flatten(0, 1).to(weight.dtype).contiguous()
 
 
 def convolved(x: Tensor, kernels: Tensor) -> Tensor:
