@@ -123,7 +123,7 @@ def test_bfloat16_keeps_the_direction_through_fewer_multiplications():
     torch.manual_seed(0)
     network, x = WideResNet((3, 16, 16), depth=10, width=16, n_classes=3, joint=True).eval(), torch.randn(8, 3, 16, 16)
     seen = SamplingView("bfloat16", channels_last=True).of(network, x)
-    assert sum(isinstance(m, WinogradConv) and m.there is not None for m in seen.modules()) == 3
+    assert sum(isinstance(m, WinogradConv) and m.kernels is not None for m in seen.modules()) == 3
     (_, grad), (_, wanted) = seen.value_and_grad(x), network.value_and_grad(x)
     assert (cosine_similarity(grad.flatten(1), wanted.flatten(1)) >= 0.99).all()
 
@@ -150,7 +150,7 @@ def test_wide_convolutions_take_fewer_multiplications_where_channels_lie_last():
             module.forward = nn.functional.silu
     seen = SamplingView(channels_last=True).of(network, x)
     wide = [m for m in seen.modules() if isinstance(m, WinogradConv)]
-    assert len(wide) == 3 and all(m.there is not None for m in wide)
+    assert len(wide) == 3 and all(m.kernels is not None for m in wide)
     value, grad = seen.value_and_grad(x)
     expected, wanted = network.value_and_grad(x)
     torch.testing.assert_close(value, expected)
@@ -169,7 +169,7 @@ def test_what_gains_nothing_is_convolved_as_usual():
     odd.__class__ = WinogradConv
     odd.prepare()
     torch.testing.assert_close(odd(x), conv(x))
-    assert odd.there is not None
+    assert odd.kernels is not None
 
 
 def test_unknown_precisions_are_refused():
