@@ -146,7 +146,7 @@ def best_rate(precision: str, size: Size) -> float:
 
 
 def wide_resnet_step(size: Size, precision: str) -> Ratio:
-    """Langevin steps of JEM's network at B=8 over JEM's own loop: at most 4, though chains of 20 refresh their copy once."""
+    """Four Langevin steps of JEM's network at B=8, the copy refreshed before them, over JEM's own loop."""
     (depth, width), n_steps = size.wide, min(4, size.k)
     network = WideResNet((3, size.side, size.side), depth=depth, width=width, n_classes=10, joint=True)
     x, view = torch.rand(8, 3, size.side, size.side) * 2 - 1, SamplingView(precision)
