@@ -83,20 +83,28 @@ class MLP(Network):
         mixed = torch.is_autocast_enabled(x.device.type) or x.dtype != last.weight.dtype
         if own or mixed or given:
             return super().value_and_grad(x, **given)
-        with torch.no_grad():
-            inputs = self.features(x.flatten(1))
-            h, kept = forward_kept(hidden, inputs)
-            outputs = last(h)
-            energy = -torch.logsumexp(-outputs, 1) if self.joint else outputs[:, 0]
-            slope = torch.softmax(-outputs, 1) @ last.weight if self.joint else last.weight.expand(len(x), -1)
-            for weight, z, act in reversed(kept):
-                slope = back_through(weight, BACKWARD[type(act)](slope, z, act))
-            return energy, self.through_features(slope, inputs).view_as(x)
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self.written_out(hidden, last, x)
+        return self.written_out(hidden, last, x)
+
+    def written_out(self, hidden: list[nn.Module], last: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies and their gradient; a step of a small network is mostly calls, so that there are few of them."""
+        inputs = x if x.ndim == 2 else x.flatten(1)
+        if self.fourier:
+            inputs = self.features(inputs)
+        h, kept = forward_kept(hidden, inputs)
+        outputs = torch.addmm(last.bias, h, last.weight.T)
+        energy = -torch.logsumexp(-outputs, 1) if self.joint else outputs[:, 0]
+        slope = torch.softmax(-outputs, 1) @ last.weight if self.joint else last.weight.expand(len(x), -1)
+        for weight, z, act in reversed(kept):
+            slope = back_through(weight, BACKWARD[type(act)](slope, z, act))
+        if self.fourier:
+            slope = self.through_features(slope, inputs)
+        return energy, slope if x.ndim == 2 else slope.view_as(x)
 
     def through_features(self, slope: Tensor, inputs: Tensor) -> Tensor:
-        """The gradient with respect to ``x`` ``(B, d)`` from that with respect to its features."""
-        if not self.fourier:
-            return slope
+        """The gradient with respect to ``x`` ``(B, d)`` from that with respect to its Fourier features."""
         n = math.prod(self.shape)
         direct, along_sin, along_cos = slope.split([n, n * self.fourier, n * self.fourier], 1)
         sin, cos = inputs[:, n:].chunk(2, 1)
@@ -106,7 +114,7 @@ class MLP(Network):
 
 def back_through(weight: Tensor, slope: Tensor) -> Tensor:
     """``slope @ weight``, by the transposed weight where its columns are few: up to five times as fast."""
-    return slope @ (weight.T.contiguous().T if weight.shape[1] <= FEW else weight)
+    return torch.mm(slope, weight.T.contiguous().T if weight.shape[1] <= FEW else weight)
 
 
 def forward_kept(hidden: list[nn.Module], h: Tensor) -> tuple[Tensor, list]:
@@ -116,5 +124,5 @@ def forward_kept(hidden: list[nn.Module], h: Tensor) -> tuple[Tensor, list]:
         weight = layer.weight  # read once: a spectral norm computes it
         z = torch.addmm(layer.bias, h, weight.T)
         kept.append((weight, z, act))
-        h = act(z)
+        h = act.forward(z)
     return h, kept
