@@ -1,16 +1,17 @@
-"""A convolution followed by 2x2 average pooling, as the one strided convolution that both are together."""
+"""A convolution followed by 2x2 average pooling, at a quarter of the cost of both."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
 
 class ConvPool(nn.Module):
-    """``avg_pool2d(conv(x), 2)``, computed for 40 % of the cost.
+    """``avg_pool2d(conv(x), 2)``, with the pooling first.
 
-    Both are linear, so together they are one convolution of stride 2 whose kernel is the mean of four shifted copies:
-    the same numbers up to rounding. A 1x1 convolution comes after the pooling instead.
+    A mean over 2x2 neighbours commutes with a convolution, and pooling takes every second of those means: so the input
+    is averaged over all its 2x2 neighbours, and then convolved with a stride of 2. The same numbers up to rounding.
 
     Args:
         conv: the convolution.
@@ -26,16 +27,20 @@ class ConvPool(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        if is_pointwise(self.conv):
-            return self.conv(avg_pool2d(x, 2))
         conv = self.conv
-        return conv2d(x, pooled(conv.weight), conv.bias, stride=2, padding=conv.padding, groups=conv.groups)
+        if conv.kernel_size == (1, 1) and conv.padding == (0, 0):
+            return conv(avg_pool2d(x, 2))
+        return conv2d(means(x, conv.padding), conv.weight, conv.bias, stride=2, groups=conv.groups)
 
 
-def is_pointwise(conv: nn.Conv2d) -> bool:
-    return conv.kernel_size == (1, 1) and conv.padding == (0, 0)
+def means(x: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Means over all 2x2 neighbours of ``x`` ``(B, C, H, W)`` padded with zeros, ``(B, C, H - 1, W - 1)`` of that.
 
-
-def pooled(weight: Tensor) -> Tensor:
-    """The kernel, larger by one, of a convolution and the pooling behind it: the mean over the four shifts."""
-    return sum(pad(weight, (s, 1 - s, t, 1 - t)) for s in (0, 1) for t in (0, 1)) / 4
+    Two sums are quicker than the operator unless channels lie last.
+    """
+    if x.is_contiguous(memory_format=torch.channels_last) and max(padding) <= 1:
+        return avg_pool2d(x, 2, stride=1, padding=padding)
+    rows, columns = padding
+    x = pad(x, (columns, columns, rows, rows))
+    x = x[:, :, :-1] + x[:, :, 1:]
+    return (x[..., :-1] + x[..., 1:]) / 4

@@ -7,12 +7,11 @@ import time
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 from torch.nn.utils import parametrize
 
 from ebm_cli.models.energy import Energy
 from ebm_cli.models.network import Network
-from ebm_cli.models.pooling import ConvPool, is_pointwise, pooled
+from ebm_cli.models.pooling import ConvPool
 from ebm_cli.models.winograd import WinogradConv
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -21,10 +20,9 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class SamplingView:
     """Replaces the networks of an energy by copies whose energies are the same and whose gradients cost less.
 
-    In a copy nothing wants a gradient, weights that a parametrization computes (spectral norms) are plain, a
-    convolution with the 2x2 pooling behind it is one strided convolution, and images lie in whichever memory format
-    was faster when it was tried once; with channels last, wide 3x3 convolutions are ``WinogradConv``. A network
-    that gains nothing by this is used as it is.
+    In a copy nothing wants a gradient, weights that a parametrization computes (spectral norms) are plain, and images
+    lie in whichever memory format was faster when it was tried once; with channels last, wide 3x3 convolutions are
+    ``WinogradConv``. A network that gains nothing by this is used as it is.
 
     Args:
         precision: ``float32`` is exact up to rounding; ``bfloat16`` keeps weights and activations, but not the chains,
@@ -85,7 +83,8 @@ class FrozenCopy:
         self.network = network.requires_grad_(False)
         self.winograd: list[WinogradConv] = []
         if source._compiled_call_impl is None:
-            self.winograd = [module for module in network.modules() if WinogradConv.is_fit(module, dtype)]
+            pooled = {module.conv for module in network.modules() if isinstance(module, ConvPool)}
+            self.winograd = [m for m in network.modules() if m not in pooled and WinogradConv.is_fit(m, dtype)]
         for conv in self.winograd:
             conv.__class__ = WinogradConv
         if dtype != torch.float32:
@@ -114,7 +113,7 @@ class FrozenCopy:
             origin = self.source.get_submodule(name)
             for key, target in (*module._parameters.items(), *module._buffers.items()):
                 if target is not None:
-                    target.copy_(weight_of(origin, key))
+                    target.copy_(getattr(origin, key))
         for module in training:
             module.training = True
         for conv in self.winograd:
@@ -122,16 +121,12 @@ class FrozenCopy:
 
 
 def simplify(network: nn.Module) -> bool:
-    """Makes parametrized weights plain and folds pooling into convolutions, in place; whether there was any."""
+    """Makes parametrized weights plain, in place; whether there were any."""
     found = False
     for module in list(network.modules()):
         if parametrize.is_parametrized(module):
             found = True
             make_plain(module)
-    for name, module in list(network.named_modules()):
-        if isinstance(module, ConvPool) and isinstance(module.conv, nn.Conv2d):
-            found = True
-            network.set_submodule(name, folded(module.conv))
     return found
 
 
@@ -145,43 +140,6 @@ def make_plain(module: nn.Module) -> None:
     module.__class__ = type(module).__bases__[0]
     for name, value in values.items():
         module.register_parameter(name, nn.Parameter(value))
-
-
-class PoolConv(nn.Module):
-    """A 1x1 convolution after the 2x2 pooling instead of before it: the same numbers at a quarter of the cost."""
-
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(avg_pool2d(x, 2))
-
-
-def folded(conv: nn.Conv2d) -> nn.Module:
-    """``avg_pool2d(conv(x), 2)`` as one cheaper module; its weights are given by ``FrozenCopy.refresh``."""
-    if is_pointwise(conv):
-        return PoolConv(conv)
-    sides = [side + 1 for side in conv.kernel_size]
-    return nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        sides,
-        stride=2,
-        padding=conv.padding,
-        groups=conv.groups,
-        bias=conv.bias is not None,
-    )
-
-
-def weight_of(origin: nn.Module, key: str) -> Tensor:
-    """The weight that a module of the copy takes from the module of the network in its place.
-
-    That of a folded convolution is the original one averaged over the four shifts of the 2x2 pooling.
-    """
-    if not isinstance(origin, ConvPool):
-        return getattr(origin, key)
-    return origin.conv.bias if key == "bias" else pooled(origin.conv.weight)
 
 
 def is_faster_with_channels_last(known: FrozenCopy, x: Tensor, repeats: int = 3) -> bool:
