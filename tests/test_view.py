@@ -114,7 +114,7 @@ def test_bfloat16_keeps_the_direction_through_fewer_multiplications():
     torch.manual_seed(0)
     network, x = WideResNet((3, 16, 16), depth=10, width=16, n_classes=3, joint=True).eval(), torch.randn(8, 3, 16, 16)
     seen = SamplingView("bfloat16", channels_last=True).of(network, x)
-    assert sum(isinstance(m, WinogradConv) and m.kernels is not None for m in seen.modules()) == 3
+    assert sum(isinstance(m, WinogradConv) and m.kernels is not None for m in seen.modules()) == 1
     (_, grad), (_, wanted) = seen.value_and_grad(x), network.value_and_grad(x)
     assert (cosine_similarity(grad.flatten(1), wanted.flatten(1)) >= 0.99).all()
 
