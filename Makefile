@@ -24,6 +24,7 @@ test-slow: $(STAMP)  ## the tests marked slow: trainings of minutes
 bench: $(STAMP)  ## what is claimed about speed, in pairs; a quarter of an hour
 	$(BIN)/python -m benchmarks --bf16
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.latency
 
 lint: $(STAMP)

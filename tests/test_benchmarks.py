@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import cases, overhead
+from benchmarks import cases, operations, overhead
 from benchmarks.cases import SHORT
 from benchmarks.pairs import compare
 
@@ -32,5 +32,11 @@ def test_the_floor_and_the_other_networks_run():
 
 
 def test_what_ebm_train_adds_to_a_bare_loop_is_measured():
-    under, without = overhead.per_update(overhead.RUNS["MLP 2-16-1, nce"], stretches=2, updates=3)
-    assert 0 < without and 0 < under
+    pairs = overhead.per_update(overhead.RUNS["MLP 2-16-1, nce"], stretches=2, updates=3)
+    assert len(pairs) == 2 and all(under > 0 and without > 0 for under, without in pairs)
+
+
+def test_an_iteration_is_split_by_operation():
+    shares = operations.shares(SHORT, "float32")
+    assert sum(shares.values()) == pytest.approx(1) and max(shares, key=shares.get) != "noise"
+    assert shares["convolutions forward"] > 0 and shares["convolutions backward"] > 0
