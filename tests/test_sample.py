@@ -49,11 +49,11 @@ def test_every_file_of_the_contract(command, run, tmp_path):
 
 
 def test_the_default_length_is_half_the_horizon_and_beyond_it_is_warned_of(command, run, tmp_path):
-    command("ebm-sample", "num_samples=4", stamp="s")  # K / reinit = 3 / .05 = 60
+    command("ebm-sample", "num_samples=4", stamp="s")  # K / reinit = 3 / .03 = 100
     found = json.loads((samples_of(tmp_path, "s") / "diagnostics.json").read_text())
-    assert found["n_steps"] == 30 and found["horizon"] == 60
-    _, _, err = command("ebm-sample", "num_samples=4", "sampler.n_steps=61", stamp="t")
-    assert "beyond 60" in err
+    assert found["n_steps"] == 50 and found["horizon"] == 100
+    _, _, err = command("ebm-sample", "num_samples=4", "sampler.n_steps=101", stamp="t")
+    assert "beyond 100" in err
 
 
 def test_samples_depend_on_the_seed_alone_and_blocks_do_not_shift(command, run, tmp_path):
