@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning.plugins.precision import Precision
 
 from ebm_cli.callbacks import drop_idle_hooks
 from ebm_cli.chains import Chains, needs_labels, rank_seed
@@ -106,8 +107,12 @@ class EnergyModule(pl.LightningModule):
                 weight.grad = None
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        """What Lightning does, the norm's way without five calls in between."""
-        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+        """What Lightning does, in single precision the norm's way without five calls in between.
+
+        Other precisions keep its way: it refuses to clip gradients that a fused optimizer has yet to unscale.
+        """
+        single = type(self.trainer.precision_plugin) is Precision
+        if single and gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
         else:
