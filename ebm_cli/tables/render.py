@@ -82,8 +82,13 @@ def span(counts: set[int]) -> str:
 
 
 def markdown(table: Table, results: Results, seeds: list[int]) -> str:
-    notes = footnotes(table, results, seeds)
-    return "\n\n".join([f"**{table.title}**", aligned(cells(table, results, seeds)), "  \n".join(notes)]).rstrip()
+    return titled(table, [aligned(cells(table, results, seeds))], results, seeds)
+
+
+def titled(table: Table, parts: list[str], results: Results, seeds: list[int]) -> str:
+    """Title, parts, notes."""
+    notes = "  \n".join(footnotes(table, results, seeds))
+    return "\n\n".join([f"**{table.title}**", *parts, notes]).rstrip()
 
 
 def grid(table: Table, results: Results, seeds: list[int]) -> str:
@@ -98,8 +103,7 @@ def grid(table: Table, results: Results, seeds: list[int]) -> str:
             of = [names.get((what, how)) for how in hows]
             lines.append((what, *(NOTHING if n is None else cell(table, results, seeds, n, column) for n in of)))
         tables.append(aligned(lines))
-    notes = footnotes(table, results, seeds)
-    return "\n\n".join([f"**{table.title}**", *tables, "  \n".join(notes)]).rstrip()
+    return titled(table, tables, results, seeds)
 
 
 def cell(table: Table, results: Results, seeds: list[int], row: str, column: Column) -> str:
