@@ -69,8 +69,10 @@ def test_test_images_as_samples_have_q_zero_and_the_gaussian_has_q_one(digits, u
     assert values["fd_classifier/q"].value == pytest.approx(0, abs=1e-9)
     assert values["fd_classifier/nn_ratio"].value == pytest.approx(1, rel=1e-6)
     drawn = PixelGaussian(digits.split("train").x).sample(450, torch.Generator().manual_seed(0))
-    values = FDClassifier()(subject(digits, tmp_path, samples=Samples(drawn)))
+    values = FDClassifier(repeats=1)(subject(digits, tmp_path, samples=Samples(drawn)))
     assert values["fd_classifier/q"].value == pytest.approx(1, rel=1e-9)
+    averaged = FDClassifier()(subject(digits, tmp_path, samples=Samples(drawn)))["fd_classifier/gaussian"]
+    assert averaged.stderr > 0 and averaged.value != values["fd_classifier/gaussian"].value
 
 
 def test_fewer_samples_than_test_images_are_compared_with_as_many(digits, untrained, tmp_path):

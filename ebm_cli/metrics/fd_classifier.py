@@ -27,7 +27,7 @@ class FDClassifier(Sampled):
 
     Args:
         n: images in each set, at most as many as the test split and the given samples have; null takes that many.
-        repeats: sampling seeds to average over; their spread gives the standard error.
+        repeats: sampling seeds to average over, and draws of the Gaussian; their spread gives the standard error.
         long_run: also measure chains that many times longer than the default; null skips this.
     """
 
@@ -45,8 +45,9 @@ class FDClassifier(Sampled):
         sets = self.sets(subject, n)
         pictures.grid(sets[0][:64], subject.data.value_range, subject.directory / "samples.png")
         protocol = ruler.protocol | origin(subject)
-        rows = [ruler.measure(x) | {"gaussian": ruler.gaussian(seed)} for seed, x in enumerate(sets)]
+        rows = [ruler.measure(x) for x in sets]
         values = {key: average([row[key] for row in rows], n, protocol) for key in rows[0]}
+        values["gaussian"] = average([ruler.gaussian(seed) for seed in range(self.repeats)], n, ruler.protocol)
         values["test"] = Value(ruler.test, None, n, ruler.protocol)
         values["q"] = quotient(values["fd"], ruler.test, values["gaussian"])
         if self.long_run and subject.samples is None:
