@@ -20,15 +20,14 @@ def show(cfg) -> None:
 
     from ebm_cli.config import build
     from ebm_cli.tables import fill, render
-    from ebm_cli.tables.results import Results
 
-    name, table, seeds = HydraConfig.get().runtime.choices["table"], build(cfg.table, "table"), list(cfg.seeds)
+    name, table = HydraConfig.get().runtime.choices["table"], build(cfg.table, "table")
     if cfg.format not in render.FORMATS:
         raise ConfigError(f"format={cfg.format}: choose one of {', '.join(render.FORMATS)}")
     for row in cfg.rows or []:
         if row not in table.rows:
             raise ConfigError(f"rows={row}: no such row in table={name}; rows are {', '.join(table.rows)}")
-    results = Results(Path(cfg.results) / f"{name}.json")
+    results, seeds = table.results(Path(cfg.results) / f"{name}.json"), table.seeds(list(cfg.seeds))
     failures = fill.fill(table, results, seeds, list(cfg.rows or []) or None) if cfg.run_missing else []
     shown = table.only(list(cfg.columns)) if cfg.columns else table
     text = render.FORMATS[cfg.format](shown, results, seeds)

@@ -3,10 +3,11 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SMALL
 
 from ebm_cli.config import build, option_node, options
 from ebm_cli.tables import Table, fill, render
@@ -166,7 +167,8 @@ def test_the_last_line_of_a_failed_command_is_the_reason():
 
 
 def shipped(name):
-    return build(option_node("table", name), "table"), Results(ROOT / "outputs" / "results" / f"{name}.json")
+    table = build(option_node("table", name), "table")
+    return table, table.results(ROOT / "outputs" / "results" / f"{name}.json")
 
 
 @pytest.mark.parametrize("name", options("table"))
@@ -231,3 +233,32 @@ def test_the_command_prints_a_table_and_names_what_it_does_not_know(command, tmp
     status, _, error = command("ebm-table", "table=drl", "format=pdf")
     assert status == 1 and "markdown, grid, csv, latex" in error
     assert not list(tmp_path.iterdir())
+
+
+# A folder's runs -----------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_with_their_numbers_and_their_seeds_taken_together(command, tmp_path):
+    status, out, _ = command("ebm-table", "table=runs")
+    assert status == 0 and "No run in outputs/runs/*/* or outputs/sweeps/*/*" in out
+    quick = (*SMALL, "pictures.number=4", "sample_steps=5")
+    assert command("ebm-train", "-m", *quick, "seed=0,5", stamp="s")[0] == 0
+    assert command("ebm-train", *quick, "optimizer.lr=1e30", stamp="bad")[0] == 1
+    runs = sorted(tmp_path.glob("outputs/sweeps/s/*-mlp-digits-pcd"))
+    for stamp, seed, fid in (("a", 0, 9.0), ("b", 0, 3.0), ("c", 1, 5.0)):  # the newest of a run counts
+        judged = tmp_path / "outputs" / "evals" / "mlp-digits-pcd" / stamp / "metrics.json"
+        judged.parent.mkdir(parents=True)
+        judged.write_text(json.dumps({"run": str(runs[seed]), "metrics": {"fid": {"value": fid}}}))
+        os.utime(judged, (ord(stamp), ord(stamp)))
+    status, out, _ = command("ebm-table", "table=runs", "format=csv")
+    lines = {(line["row"], line["metric"]): line for line in csv.DictReader(io.StringIO(out))}
+    row = " ".join(quick)
+    gaps = [json.loads((run / "metrics.json").read_text())["metrics"]["energy/gap"]["value"] for run in runs]
+    assert status == 0 and float(lines[row, "energy/gap"]["mean"]) == pytest.approx(sum(gaps) / 2)
+    assert lines[row, "updates"]["mean"] == "10" and lines[row, "updates"]["seeds"] == "2"
+    assert lines[row, "fid"]["mean"] == "4.0"
+    assert lines[f"{row} optimizer.lr=1e30", "updates"]["seeds"] == "0"
+    assert not any(metric == "density/kl" for _, metric in lines)
+    status, out, _ = command("ebm-table", "table=runs", "columns=[fid]")
+    assert "| optimizer.lr=1e30 |" in out and "| (no more)         | 4.00 ± 1.41 |" in out
+    assert f"All with {row}." in out

@@ -1,5 +1,6 @@
 """Tables: rows of presets and baselines, columns of metrics, ours beside the published values."""
 
+from ebm_cli.tables.runs import Runs
 from ebm_cli.tables.table import Column, Published, Row, Table
 
-__all__ = ["Column", "Published", "Row", "Table"]
+__all__ = ["Column", "Published", "Row", "Runs", "Table"]

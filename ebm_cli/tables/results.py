@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
-from ebm_cli.tables.table import Row
+if TYPE_CHECKING:
+    from ebm_cli.tables.table import Row
 
 KEEP = ("value", "stderr", "n")  # of a metric; protocols stay in the evaluation's own metrics.json
 

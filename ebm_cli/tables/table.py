@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ebm_cli.tables.results import Results
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,14 @@ class Table:
         self.title, self.note, self.sources = title, note, dict(sources or {})
         self.columns = {name: made(Column, given, f"columns.{name}") for name, given in columns.items()}
         self.rows = {name: self.row(name, given, list(evaluate)) for name, given in rows.items()}
+
+    def results(self, file: Path) -> Results:
+        """What has been measured for this table, kept in ``file``."""
+        return Results(file)
+
+    def seeds(self, default: list[int]) -> list[int]:
+        """Which seeds a row is taken over: those that are asked for."""
+        return default
 
     def only(self, columns: list[str]) -> Table:
         """The same table with some of its columns.
