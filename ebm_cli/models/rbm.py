@@ -41,6 +41,8 @@ class Boltzmann(Energy):
 
     def biases(self) -> tuple[Tensor, Tensor]:
         """Visible and hidden biases of the same machine without offsets."""
+        if not self.centre:
+            return self.visible_bias, self.hidden_bias
         visible = self.visible_bias - self.weight @ self.hidden_offset
         return visible, self.hidden_bias - self.visible_offset @ self.weight
 
@@ -196,6 +198,8 @@ class GaussianRBM(Boltzmann):
         return (2 * self.log_std).exp()
 
     def biases(self) -> tuple[Tensor, Tensor]:
+        if not self.centre:
+            return self.visible_bias, self.hidden_bias
         visible = self.visible_bias - self.weight @ self.hidden_offset
         return visible, self.hidden_bias - self.visible_offset @ self.weight / self.variance
 
@@ -246,4 +250,4 @@ class GaussianRBM(Boltzmann):
 
 def bernoulli(p: Tensor, generator) -> Tensor:
     """Zeros and ones with probabilities ``p``."""
-    return (torch.rand(p.shape, device=p.device, dtype=p.dtype, generator=generator) < p).to(p.dtype)
+    return torch.rand(p.shape, device=p.device, dtype=p.dtype, generator=generator).lt_(p)
