@@ -262,3 +262,5 @@ def test_runs_are_listed_with_their_numbers_and_their_seeds_taken_together(comma
     status, out, _ = command("ebm-table", "table=runs", "columns=[fid]")
     assert "| optimizer.lr=1e30 |" in out and "| (no more)         | 4.00 ± 1.41 |" in out
     assert f"All with {row}." in out
+    status, _, error = command("ebm-table", "table=runs", "run_missing=true")
+    assert status == 1 and error.strip() == "ebm-table: run_missing=true: table=runs names nothing to run; leave it out"
