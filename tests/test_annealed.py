@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal
 
 from ebm_cli.chains import Chains, ReplayBuffer
 from ebm_cli.datasets import Batch
-from ebm_cli.models import Energy, FullGaussianBase, GaussianBase, NoiseMLP, Tilted, UniformBox, box
+from ebm_cli.models import MLP, Energy, FullGaussianBase, GaussianBase, NoiseMLP, Tilted, UniformBox, box
 from ebm_cli.objectives import AnnealedChains
 from ebm_cli.samplers import AnnealedLangevin, Langevin
 
@@ -178,6 +178,8 @@ def test_its_state_goes_on():
         (lambda: AnnealedChains(advance=(0.5, 0.1)), "objective.advance"),
         (lambda: AnnealedChains(first=1.0), "first"),
         (lambda: AnnealedLangevin(denoise=True, over="temperature"), "over=noise"),
+        (lambda: MLP((2,)).given(t=torch.ones(3))(torch.zeros(3, 2)), "MLP knows no noise levels; use model=noise_mlp"),
+        (lambda: MLP((2,)).given(t=torch.ones(3)).value_and_grad(torch.zeros(3, 2)), "MLP knows no noise levels"),
         (lambda: AnnealedChains()(Noised(1.0), Batch(torch.zeros(2, 1), None), chains_for(Langevin())), "over=noise"),
         (
             lambda: AnnealedChains(chains=2, first=0.0)(

@@ -82,7 +82,9 @@ class Network(Energy):
         labels = torch.arange(self.n_classes, device=x.device).repeat(len(x))
         return self.outputs(repeated, labels).view(len(x), self.n_classes)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None, t: Tensor | None = None) -> Tensor:
+        if t is not None:
+            raise ValueError(f"{type(self).__name__} knows no noise levels; use model=noise_mlp or recovery_resnet")
         if self.n_classes and y is None:
             return marginal(self.class_energies(x))
         if self.joint:
