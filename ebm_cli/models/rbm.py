@@ -44,14 +44,19 @@ class Boltzmann(Energy):
         if not self.centre:
             return self.visible_bias, self.hidden_bias
         visible = self.visible_bias - self.weight @ self.hidden_offset
-        return visible, self.hidden_bias - self.visible_offset @ self.weight
+        return visible, self.hidden_bias - self.from_visible(self.visible_offset)
 
     def hidden_probability(self, x: Tensor) -> Tensor:
         """The latents ``p(h_j = 1 | v)``, ``(B, n_hidden)``."""
         return torch.sigmoid(self.hidden_input(x.flatten(1)))
 
     def hidden_input(self, v: Tensor) -> Tensor:
-        raise TypeError(f"{type(self).__name__} does not define hidden_input(v)")
+        """What visible units ``(B, d)`` and biases together put into the hidden ones, ``(B, n_hidden)``."""
+        return self.from_visible(v) + self.biases()[1]
+
+    def from_visible(self, v: Tensor) -> Tensor:
+        """What visible units alone put into the hidden ones."""
+        return v @ self.weight
 
     def hidden_states(self) -> Tensor:
         """All hidden states ``(2^n_hidden, n_hidden)``, float64.
@@ -116,9 +121,6 @@ class RBM(Boltzmann):
         v = x.flatten(1)
         b, c = self.biases()
         return -(v @ b) - softplus(v @ self.weight + c).sum(1)
-
-    def hidden_input(self, v: Tensor) -> Tensor:
-        return v @ self.weight + self.biases()[1]
 
     def visible_probability(self, h: Tensor) -> Tensor:
         """``p(v_i = 1 | h)``, ``(B, *shape)``."""
@@ -197,18 +199,12 @@ class GaussianRBM(Boltzmann):
     def variance(self) -> Tensor:
         return (2 * self.log_std).exp()
 
-    def biases(self) -> tuple[Tensor, Tensor]:
-        if not self.centre:
-            return self.visible_bias, self.hidden_bias
-        visible = self.visible_bias - self.weight @ self.hidden_offset
-        return visible, self.hidden_bias - self.visible_offset @ self.weight / self.variance
-
     def forward(self, x: Tensor) -> Tensor:
         v, b = x.flatten(1), self.biases()[0]
         return 0.5 * (v - b).square().sum(1) / self.variance - softplus(self.hidden_input(v)).sum(1)
 
-    def hidden_input(self, v: Tensor) -> Tensor:
-        return v @ self.weight / self.variance + self.biases()[1]
+    def from_visible(self, v: Tensor) -> Tensor:
+        return v @ self.weight / self.variance
 
     def visible_mean(self, h: Tensor) -> Tensor:
         """``E(v | h)``, ``(B, *shape)``."""
