@@ -203,7 +203,7 @@ class Sampler:
         through: int = 0,
         aux: dict[str, Tensor] | None = None,
     ) -> Chain:
-        """Runs the chains: the only loop over steps in this package.
+        """Runs the chains from start to end.
 
         Works under ``no_grad`` and ``inference_mode``; leaves parameters, their ``.grad`` and the mode of the network
         as they were; draws from ``generator`` alone; checks for non-finite values once, at the end.
@@ -224,26 +224,32 @@ class Sampler:
         energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
         self.check_start(energy, x, n, through)
-        infos = []
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(energy):
             with frozen(energy):
                 state = self.init(energy, x.detach().clone(), generator)
                 known = {name: value for name, value in (aux or {}).items() if name in state.aux}
                 state = state._replace(aux=state.aux | known)
-                for i in range(n - through):
-                    state, info = self.step(energy, state, i, n, generator)
-                    infos.append(_kept(i, n, state, info, callback))
+                state, infos = self.stepped(energy, state, range(n - through), n, generator, callback)
             if through:
                 state = state._replace(x=state.x.detach().requires_grad_(), energy=None, grad=None)
                 with torch.enable_grad():
-                    for i in range(n - through, n):
-                        state, info = self.step(energy, state, i, n, generator)
-                        infos.append(_kept(i, n, state, info, callback))
+                    state, live = self.stepped(energy, state, range(n - through, n), n, generator, callback)
+                infos += live
             x_live = state.x if through else None
             state = self.finish(energy, _detached(state), generator)
             stats = _stack(infos)
         _raise_if_not_finite(state, stats, self)
         return Chain(state.x, state, stats, log_w=state.aux.get("log_w"), x_live=x_live)
+
+    def stepped(
+        self, energy: Energy, state: State, turns: range, n: int, generator, callback
+    ) -> tuple[State, list[Info]]:
+        """The state after some of the ``n`` steps, and what each reported: the only loop over steps in this package."""
+        infos = []
+        for i in turns:
+            state, info = self.step(energy, state, i, n, generator)
+            infos.append(_kept(i, n, state, info, callback))
+        return state, infos
 
     def check_start(self, energy: Energy, x: Tensor, n: int, through: int) -> None:
         """Raises ValueError for starting points that do not fit the energy, or a ``through`` that cannot be."""
