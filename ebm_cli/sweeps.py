@@ -46,12 +46,22 @@ def jobs(directory: Path) -> list[Path]:
 
 def row_of(job: Path) -> dict:
     """One line of the summary: the job, its overrides, whether it finished, and its last values."""
-    words = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()) or []
-    given = dict(word.lstrip("+").split("=", 1) for word in words)
-    result = job / "metrics.json"
-    values = json.loads(result.read_text())["metrics"] if result.is_file() else {}
+    given = dict(word.lstrip("+").split("=", 1) for word in words_of(job))
+    values = metrics_of(job)
     kept = {name: found["value"] for name, found in values.items() if name.startswith(METRICS)}
     return {"job": job.name} | given | {"state": "finished" if values else "failed"} | kept
+
+
+def words_of(run: Path) -> list[str]:
+    """The words that a run, or a job of a sweep, was asked for with."""
+    file = run / ".hydra" / "overrides.yaml"
+    return (yaml.safe_load(file.read_text()) if file.is_file() else None) or []
+
+
+def metrics_of(run: Path) -> dict[str, dict]:
+    """The last values of a run that has finished; nothing before."""
+    file = run / "metrics.json"
+    return json.loads(file.read_text())["metrics"] if file.is_file() else {}
 
 
 def as_csv(rows: list[dict]) -> str:

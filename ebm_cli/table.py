@@ -27,7 +27,7 @@ def show(cfg) -> None:
     for row in cfg.rows or []:
         if row not in table.rows:
             raise ConfigError(f"rows={row}: no such row in table={name}; rows are {', '.join(table.rows)}")
-    if cfg.run_missing and not any(row.train or row.baseline for row in table.rows.values()):
+    if cfg.run_missing and not any(row.runs for row in table.rows.values()):
         raise ConfigError(f"run_missing=true: table={name} names nothing to run; leave it out")
     results, seeds = table.results(Path(cfg.results) / f"{name}.json"), table.seeds(list(cfg.seeds))
     failures = fill.fill(table, results, seeds, list(cfg.rows or []) or None) if cfg.run_missing else []

@@ -28,7 +28,7 @@ def fill(table: Table, results: Results, seeds: list[int], only: list[str] | Non
     """
     failures = []
     for name, row in table.rows.items():
-        if (only and name not in only) or (row.train is None and row.baseline is None):
+        if (only and name not in only) or not row.runs:
             continue
         for seed in seeds:
             with results.claim(name, row, seed) as mine:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from ebm_cli.sweeps import metrics_of, words_of
 from ebm_cli.tables.results import Results
 from ebm_cli.tables.table import Row, Table
 
@@ -44,7 +45,7 @@ class Runs(Table):
         )
 
     def results(self, file: Path) -> Results:
-        return Found(file, self.found)
+        return Found(self.found)
 
     def seeds(self, default: list[int]) -> list[int]:
         return sorted({seed for seeds in self.found.values() for seed in seeds})
@@ -53,8 +54,8 @@ class Runs(Table):
 class Found(Results):
     """The numbers of runs, read where they stand."""
 
-    def __init__(self, file: Path, found: dict[str, dict[int, dict]]):
-        self.file, self.found = file, found
+    def __init__(self, found: dict[str, dict[int, dict]]):
+        self.found = found
 
     def entry(self, name: str, row: Row, seed: int) -> dict | None:
         metrics = self.found[name].get(seed)
@@ -70,9 +71,7 @@ def directories(patterns: Sequence[str], file: str) -> list[Path]:
 
 def asked(run: Path) -> str:
     """The words of a run but for its seed; its name where there are none."""
-    file = run / ".hydra" / "overrides.yaml"
-    words = (yaml.safe_load(file.read_text()) if file.is_file() else None) or []
-    pairs = (word.partition("=") for word in words if not word.startswith("seed="))
+    pairs = (word.partition("=") for word in words_of(run) if not word.startswith("seed="))
     return " ".join(f"{key}{sign}{SPELLING.get(value, value)}" for key, sign, value in pairs) or run.parent.name
 
 
@@ -95,8 +94,7 @@ def seed_of(run: Path) -> int:
 
 def trained(run: Path) -> dict:
     """What a run wrote when it was finished, with the updates that it made; nothing before."""
-    file = run / "metrics.json"
-    metrics = json.loads(file.read_text())["metrics"] if file.is_file() else {}
+    metrics = metrics_of(run)
     made = [value["protocol"]["update"] for value in metrics.values() if "update" in value["protocol"]]
     return metrics | ({"updates": {"value": max(made)}} if made else {})
 

@@ -59,6 +59,11 @@ class Row:
     evaluate: list[str] | None = None
     published: dict[str, Published] = field(default_factory=dict)
 
+    @property
+    def runs(self) -> bool:
+        """Whether there is something of ours to run for it."""
+        return self.train is not None or self.baseline is not None
+
 
 class Table:
     """A table of results.
