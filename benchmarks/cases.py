@@ -13,11 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import naive
 from benchmarks.pairs import Ratio, compare, seconds
-from ebm_cli.chains import Chains, Entries, ReplayBuffer
-from ebm_cli.models import MLP, ConvNet, ResNet, UniformBox, WideResNet, box
+from ebm_cli.buffers.negatives import Negatives
+from ebm_cli.buffers.replay import Entries, ReplayBuffer
+from ebm_cli.energies import UniformBox, box
+from ebm_cli.models import MLP, ConvNet, ResNet, WideResNet
 from ebm_cli.models.pooling import ConvPool
-from ebm_cli.models.view import SamplingView
 from ebm_cli.objectives import ContrastiveDivergence
+from ebm_cli.overrides.frozen import FrozenCopies
 from ebm_cli.samplers import Langevin
 
 
@@ -64,10 +66,12 @@ def as_written(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def our_chains(network, sampler: Langevin, x, precision: str) -> Chains:
+def our_chains(network, sampler: Langevin, x, precision: str) -> Negatives:
     """Chains as training has them, their buffer filled with ``x``."""
-    buffer = ReplayBuffer(size=len(x), reinit=0.0)
-    chains = Chains(sampler, buffer, UniformBox(x.shape[1:], low=0.0, high=1.0), None, view=SamplingView(precision))
+    buffer = ReplayBuffer(size=len(x), restart_probability=0.0)
+    chains = Negatives(
+        sampler, buffer, UniformBox(x.shape[1:], low=0.0, high=1.0), None, frozen=FrozenCopies(precision)
+    )
     buffer.fill(x, torch.full((len(x),), -1))
     return chains
 
@@ -119,7 +123,7 @@ def over_the_floor(size: Size, precision: str, batch: int = 32) -> Ratio:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         as_written(igebm_network(size)).eval()(x)
     flops = 2 * counter.get_total_flops()  # the gradient with respect to the input costs what the forward pass does
-    sampler, view = Langevin(n_steps=1, noise_first=True, boundary="clamp", **IGEBM), SamplingView(precision)
+    sampler, view = Langevin(n_steps=1, noise_first=True, boundary="clamp", **IGEBM), FrozenCopies(precision)
     step = lambda: sampler.sample(view.of(network, x), x)  # noqa: E731
     step()
     pairs = []
@@ -149,7 +153,7 @@ def wide_resnet_step(size: Size, precision: str) -> Ratio:
     """Four Langevin steps of JEM's network at B=8, the copy refreshed before them, over JEM's own loop."""
     (depth, width), n_steps = size.wide, min(4, size.k)
     network = WideResNet((3, size.side, size.side), depth=depth, width=width, n_classes=10, joint=True)
-    x, view = torch.rand(8, 3, size.side, size.side) * 2 - 1, SamplingView(precision)
+    x, view = torch.rand(8, 3, size.side, size.side) * 2 - 1, FrozenCopies(precision)
     sampler = Langevin(n_steps=n_steps, step_size=1.0, noise_std=0.01)
     return compare(
         lambda: naive.retained_steps(network, x, n_steps, 1.0, 0.01),

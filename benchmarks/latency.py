@@ -11,7 +11,13 @@ import time
 PARTS = {
     "torch": ["torch"],
     "Lightning, and what it imports (torchmetrics, torchvision, scipy)": ["pytorch_lightning"],
-    "the package": ["ebm_cli.models", "ebm_cli.datasets", "ebm_cli.objectives", "ebm_cli.samplers", "ebm_cli.fitting"],
+    "the package": [
+        "ebm_cli.models",
+        "ebm_cli.datasets",
+        "ebm_cli.objectives",
+        "ebm_cli.samplers",
+        "ebm_cli.training.fitting",
+    ],
 }
 
 
@@ -24,7 +30,8 @@ def main() -> None:
         for module in modules:
             importlib.import_module(module)
         row(name, time.process_time() - since)
-    from ebm_cli import module, train
+    from ebm_cli import train
+    from ebm_cli.training import module
 
     since, first = time.process_time(), []
     step = module.EnergyModule.training_step

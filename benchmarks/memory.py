@@ -7,7 +7,7 @@ import sys
 import torch
 
 from benchmarks.cases import IGEBM, Size, igebm_network, peak, restart_peak
-from ebm_cli.models.view import SamplingView
+from ebm_cli.overrides.frozen import FrozenCopies
 from ebm_cli.samplers import Langevin
 
 
@@ -16,7 +16,7 @@ def main(precision: str, batch: str, chunk: str, width: str) -> None:
     torch.set_num_threads(1)
     network = igebm_network(Size(width=int(width)))
     sampler = Langevin(n_steps=2, noise_first=True, boundary="clamp", chunk_size=int(chunk) or None, **IGEBM)
-    view = SamplingView(precision, channels_last=True)
+    view = FrozenCopies(precision, channels_last=True)
     one, x = torch.rand(1, 3, 32, 32), torch.rand(int(batch), 3, 32, 32)
     sampler.sample(view.of(network, one), one)
     before = restart_peak()

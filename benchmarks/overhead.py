@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from ebm_cli import fitting
-from ebm_cli.config import SCHEMAS, build, plain
-from ebm_cli.module import EnergyModule, facts_of
+from ebm_cli.config import build, plain
+from ebm_cli.config.options import conf_dir
+from ebm_cli.config.schema import SCHEMAS
+from ebm_cli.models.assemble import facts_of
+from ebm_cli.training.fitting import make_trainer
+from ebm_cli.training.module import EnergyModule
 
 RUNS = {
     "MLP 2-16-1, nce": ["dataset=two_moons", "objective=nce", "model.hidden=[16]", "dataset.batch_size=32"],
@@ -54,9 +57,8 @@ def per_update(words: list[str], stretches: int = 10, updates: int = 100) -> lis
         pl.seed_everything(0, verbose=False)
         data = build(cfg.dataset, "dataset", seed=0)
         module, clock = EnergyModule(plain(cfg), facts_of(data)), Pairs()
-        trainer = fitting.make_trainer(cfg, Path(folder))
+        trainer = make_trainer(cfg, Path(folder))
         trainer.callbacks.insert(0, clock)
-        fitting.callbacks.drop_idle_hooks([clock])
         for place in ("checkpoints", "samples"):
             (Path(folder) / place).mkdir()
         trainer.fit(module, data)
@@ -67,7 +69,7 @@ def config(words: list[str]):
     """The config that `ebm-train` would have with these words."""
     for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
-    with initialize_config_module("ebm_cli.conf", version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", overrides=[*words, "trainer.enable_progress_bar=false"])
 
 

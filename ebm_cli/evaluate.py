@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ebm_cli.config import ConfigError, EvalConfig, inherit, launch, stop
+from ebm_cli.config import ConfigError
+from ebm_cli.config.launch import inherit, launch, stop
+from ebm_cli.config.schema import EvalConfig
 
 GROUPS = ["dataset", "sampler"]  # what may be chosen anew for a trained run
 
@@ -83,26 +85,29 @@ def missing_needs(metrics: dict, subject) -> dict:
 
 def judged(cfg, directory):
     """What is judged, and where it comes from as metrics.json and the protocols say it."""
-    from ebm_cli import run as runs
+    from ebm_cli.config.launch import find_run
+    from ebm_cli.runs.files import checkpoint_of
+    from ebm_cli.runs.trained import open_trained_model
+    from ebm_cli.utils.files import sha256
 
     origin = {"run": cfg.run, "checkpoint_sha256": None, "samples": None}
     if cfg.run is None:
         subject = samples_alone(cfg, directory)
     else:
-        subject = runs.open_subject(cfg, directory, num_samples=250)
-        origin["checkpoint_sha256"] = runs.sha256(runs.checkpoint_of(runs.find_run(cfg.run), cfg.checkpoint))
+        subject = open_trained_model(cfg, directory, num_samples=250)
+        origin["checkpoint_sha256"] = sha256(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
     if cfg.samples is not None:
         subject.samples = read_samples(cfg.samples, subject.data)
-        origin["samples"] = f"{cfg.samples} (sha256 {runs.sha256(Path(cfg.samples).expanduser())[:12]})"
+        origin["samples"] = f"{cfg.samples} (sha256 {sha256(Path(cfg.samples).expanduser())[:12]})"
     return subject, origin
 
 
 def samples_alone(cfg, directory):
     """A subject without a model: the data set, and nothing to sample from."""
     from ebm_cli.config import build
-    from ebm_cli.run import Subject
+    from ebm_cli.runs.trained import TrainedModel
 
-    return Subject(
+    return TrainedModel(
         energy=None,
         base=None,
         sampler=None,
@@ -152,7 +157,7 @@ def measure(name: str, metric, subject) -> tuple[dict, dict]:
 
 def log(cfg, values: dict, directory: Path) -> None:
     """Sends the numbers to the loggers, those of a run into its own wandb run."""
-    from ebm_cli import loggers
+    from ebm_cli.training import loggers
 
     run = directory if cfg.run is None else Path(cfg.run)
     numbers = {key: value.value for key, value in values.items()}
@@ -175,7 +180,7 @@ def read_samples(name: str, data):
     import numpy as np
     import torch
 
-    from ebm_cli.run import Samples
+    from ebm_cli.runs.trained import Samples
 
     try:
         content = np.load(Path(name).expanduser(), allow_pickle=False)

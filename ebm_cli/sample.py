@@ -8,7 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from ebm_cli.config import ConfigError, SampleConfig, inherit, launch, option_node, stop
+from ebm_cli.config import ConfigError, option_node
+from ebm_cli.config.launch import inherit, launch, stop
+from ebm_cli.config.schema import SampleConfig
 
 GROUPS = ["dataset", "sampler"]  # what may be chosen anew for a trained run
 RECIPE = {  # what samplers read of a data set, where there is none
@@ -49,7 +51,7 @@ def stand_in(model: str, without_sampler: bool) -> None:
     """
     if "${" in str(option_node("model", model)):
         raise ConfigError(f"model={model}: needs data to be built; train it with ebm-train, then give run=PATH")
-    kept = {"name": model, "seed": 0, "run": None, "view": "none", "threads": 1, "dataset": {"recipe": RECIPE}}
+    kept = {"name": model, "seed": 0, "run": None, "frozen_copy": "none", "threads": 1, "dataset": {"recipe": RECIPE}}
     if not without_sampler:
         kept["sampler"] = option_node("sampler", "langevin")
     Path(os.environ["EBM_INHERITED"], "inherited.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
@@ -62,12 +64,12 @@ def sample(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from ebm_cli.config import build
-    from ebm_cli.run import open_subject
+    from ebm_cli.runs.trained import open_trained_model
 
     directory = Path(HydraConfig.get().runtime.output_dir)
     if cfg.num_samples < 1:
         raise ConfigError(f"num_samples={cfg.num_samples}: must be at least 1")
-    subject = open_subject(cfg, directory, num_samples=cfg.num_samples)
+    subject = open_trained_model(cfg, directory, num_samples=cfg.num_samples)
     warn_beyond_horizon(subject)
     task = build(cfg.task, "task")
     since = time.monotonic()
@@ -83,7 +85,7 @@ def log(cfg, subject) -> None:
     import json
     from pathlib import Path
 
-    from ebm_cli import loggers
+    from ebm_cli.training import loggers
 
     found = json.loads((subject.directory / "diagnostics.json").read_text())
     numbers = {f"sample/{key}": value for key, value in found.items() if isinstance(value, float | int)}
@@ -103,18 +105,19 @@ def warn_beyond_horizon(subject) -> None:
 
 def write(subject, result, seconds: float) -> None:
     """All files of the contract."""
-    from ebm_cli import pictures
-    from ebm_cli.run import write_json, write_npz
+    from ebm_cli.runs.files import write_npz
+    from ebm_cli.utils import plotting
+    from ebm_cli.utils.files import write_json
 
     samples, data, directory = result.samples, subject.data, subject.directory
     write_npz(directory / "samples.npz", samples)
     if len(data.shape) == 1:
-        pictures.scatter(samples.x, data, directory / "scatter.png", subject.energy)
+        plotting.scatter(samples.x, data, directory / "scatter.png", subject.energy)
     else:
         columns = result.columns or max(1, round(len(samples.x) ** 0.5))
-        pictures.grid(pictures.as_images(samples.x), data.value_range, directory / "grid.png", columns)
+        plotting.grid(plotting.as_images(samples.x), data.value_range, directory / "grid.png", columns)
     if result.panels:
-        pictures.panels(result.panels, data, directory / "panels.png")
+        plotting.panels(result.panels, data, directory / "panels.png")
     if result.inputs:
         write_arrays(directory / "inputs.npz", result.inputs)
     found = {"n_steps": samples.n_steps, "seconds": round(seconds, 3), "n": len(samples.x)}
@@ -152,9 +155,10 @@ def watched(subject, result) -> dict:
 
     import torch
 
-    from ebm_cli import diagnostics, pictures
-    from ebm_cli.chains import rank_seed
+    from ebm_cli.samplers import diagnostics
     from ebm_cli.tasks.task import visible
+    from ebm_cli.utils import plotting
+    from ebm_cli.utils.distributed import rank_seed
 
     sampler = result.sampler or subject.sampler
     steps = subject.n_steps if result.sampler is None else result.samples.n_steps
@@ -168,7 +172,7 @@ def watched(subject, result) -> dict:
     seconds = time.monotonic() - since
     few = energy.rows(slice(0, min(len(rows), recorder.shown)))
     frames = [visible(few, x.to(subject.device)).cpu() for x in recorder.frames]
-    pictures.film(frames, subject.data, subject.directory / "chain.gif")
+    plotting.film(frames, subject.data, subject.directory / "chain.gif")
     evaluations = int(chain.stats["evaluations"].sum())
     values, skipped = diagnostics.judge(recorder, energy, sampler, chain.x, evaluations, seconds)
     plot(subject, recorder, chain.stats, values)
@@ -177,19 +181,20 @@ def watched(subject, result) -> dict:
 
 def plot(subject, recorder, stats: dict, values: dict) -> None:
     """diagnostics.png."""
-    from ebm_cli import diagnostics, pictures
+    from ebm_cli.samplers import diagnostics
+    from ebm_cli.utils import plotting
 
     curves = {}
     for name, series in recorder.settled().items():
         if f"autocorrelation_time/{name}" in values:
             curves[name] = diagnostics.autocorrelation(series)
     rhats = {name.removeprefix("rhat/"): value for name, value in values.items() if name.startswith("rhat/")}
-    pictures.chains(recorder.whole(), stats, curves, rhats, subject.directory / "diagnostics.png")
+    plotting.chains(recorder.whole(), stats, curves, rhats, subject.directory / "diagnostics.png")
 
 
 def summary(subject, result, stats: dict) -> dict:
     """The sampler's own statistics, means of the last tenth of the watched chains, and those of the samples."""
-    from ebm_cli.diagnostics import border_share, effective_temperature
+    from ebm_cli.samplers.diagnostics import border_share, effective_temperature
 
     x, energy = result.samples.x, result.samples.energy
     tail = max(1, len(stats["energy"]) // 10)

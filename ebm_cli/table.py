@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from ebm_cli.config import ConfigError, TableConfig, launch
+from ebm_cli.config import ConfigError
+from ebm_cli.config.launch import launch
+from ebm_cli.config.schema import TableConfig
 
 
 def main() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from ebm_cli.config import ConfigError, TrainConfig, inherit, launch, refuse_storage, stop
+from ebm_cli.config import ConfigError
+from ebm_cli.config.check import refuse_storage
+from ebm_cli.config.launch import inherit, launch, stop
+from ebm_cli.config.schema import TrainConfig
 
 GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "logger"]
 
@@ -26,16 +29,18 @@ def train(cfg) -> float | None:
     """Trains what the config says in the current run directory, going on from its last checkpoint if it has one.
 
     Returns:
-        the lowest validation value, which sweepers minimise; None if the objective has none.
+        the lowest validation value, which sweepers minimize; None if the objective has none.
     """
     from pathlib import Path
 
     import pytorch_lightning as pl
     from hydra.core.hydra_config import HydraConfig
 
-    from ebm_cli import fitting, sweeps
     from ebm_cli.config import build, plain
-    from ebm_cli.module import EnergyModule, facts_of
+    from ebm_cli.models.assemble import facts_of
+    from ebm_cli.tables import sweeps
+    from ebm_cli.training import fitting
+    from ebm_cli.training.module import EnergyModule
 
     directory = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().mode.name == "MULTIRUN" and sweeps.is_finished(directory, fitting.text_of(cfg)):

@@ -1,4 +1,4 @@
-"""Composes energies of single concepts on rendered shapes, and judges the pictures by their nearest neighbours.
+"""Composes energies of single concepts on rendered shapes, and judges the pictures by their nearest neighbors.
 
     python scripts/compose_concepts.py SHAPE_RUN POSITION_RUN [--n 96] [--seed 0] [--out FOLDER]
 
@@ -22,21 +22,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ebm_cli import pictures
 from ebm_cli.config import build
+from ebm_cli.config.launch import find_run
 from ebm_cli.datasets import Shapes
-from ebm_cli.run import Subject, checkpoint_of, default_steps, energy_from, find_run, read_checkpoint
+from ebm_cli.runs.files import checkpoint_of, read_checkpoint
+from ebm_cli.runs.trained import TrainedModel, default_steps, energy_from
 from ebm_cli.tasks import Compose
+from ebm_cli.utils import plotting
 
 
-def subject_of(path: str, seed: int) -> Subject:
+def trained_model_of(path: str, seed: int) -> TrainedModel:
     """A run as ebm-sample sees it."""
     run = find_run(path)
     content = read_checkpoint(checkpoint_of(run))
     base, energy = energy_from(content)
     config = content["hyper_parameters"]["config"]
     n_steps, horizon = default_steps(config)
-    return Subject(
+    return TrainedModel(
         energy=energy,
         base=base,
         sampler=build(config["sampler"], "sampler"),
@@ -110,7 +112,7 @@ CHANCE = {
 
 def measure(shape_run: str, position_run: str, *, n: int, seed: int, judge: Judge) -> tuple[dict[str, float], dict]:
     """Share of right pictures per kind of composition, and the pictures, ``(N, 1, 16, 16)`` each."""
-    subject, hits, drawn = subject_of(shape_run, seed), {}, {}
+    subject, hits, drawn = trained_model_of(shape_run, seed), {}, {}
     each = max(1, n // 12)
     for kind, task, right in compositions(shape_run, position_run):
         x = task(subject, each).samples.x
@@ -148,7 +150,7 @@ def main() -> None:
 def write(folder: Path, found: dict, accuracy: dict, drawn: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kind, x in drawn.items():
-        pictures.grid(x, (-1, 1), folder / f"{kind.replace(', ', '_').replace(' ', '_')}.png", columns=len(x) // 12)
+        plotting.grid(x, (-1, 1), folder / f"{kind.replace(', ', '_').replace(' ', '_')}.png", columns=len(x) // 12)
     content = {"accuracy": found, "chance": CHANCE, "judge": accuracy}
     (folder / "concepts.json").write_text(json.dumps(content, indent=2) + "\n")
 

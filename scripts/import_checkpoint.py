@@ -15,27 +15,33 @@ from pathlib import Path
 
 import torch
 
-from ebm_cli import config, fitting, released, run
-from ebm_cli.chains import Chains
+from ebm_cli import config
+from ebm_cli.buffers.negatives import Negatives
 from ebm_cli.config import ConfigError, build, plain
-from ebm_cli.module import build_energy, facts_of, gather, network_of, random_state
+from ebm_cli.config.options import conf_dir
+from ebm_cli.models.assemble import build_energy, facts_of, network_of
+from ebm_cli.runs import released
+from ebm_cli.training import fitting
+from ebm_cli.training.module import gather
+from ebm_cli.training.resume import random_state
+from ebm_cli.utils.files import sha256, write_json
 
 
 def composed(preset: str, directory: Path, words: list[str]):
     """The config that ``ebm-train experiment=PRESET WORD ...`` would have in ``directory``."""
-    from hydra import compose, initialize_config_module
+    from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
     for name, node in config.SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
-    with initialize_config_module("ebm_cli.conf", version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         words = [f"experiment={preset}", f"logger.history.directory={directory}", *words]
         return compose("train", overrides=words)
 
 
-def chains_of(cfg, facts: dict, base, buffer: torch.Tensor) -> Chains:
+def chains_of(cfg, facts: dict, base, buffer: torch.Tensor) -> Negatives:
     """Chains whose buffer holds the released one, at age 0 and without labels."""
-    chains = Chains(
+    chains = Negatives(
         build(cfg.sampler, "sampler"),
         build(cfg.buffer, "buffer"),
         base,
@@ -79,8 +85,8 @@ def import_run(map_file: Path, file: Path, directory: Path, words: list[str]) ->
     beside = directory / "checkpoints" / "last.ckpt.part"
     torch.save(content, beside)
     beside.rename(beside.with_suffix(""))
-    origin = {"file": file.name, "sha256": run.sha256(file), "map": map_file.name}
-    run.write_json(directory / "imported.json", origin)
+    origin = {"file": file.name, "sha256": sha256(file), "map": map_file.name}
+    write_json(directory / "imported.json", origin)
 
 
 def main() -> None:

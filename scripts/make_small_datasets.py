@@ -52,7 +52,7 @@ def cifar100(folder: Path, n: int, rng: np.random.Generator) -> None:
 
 
 def svhn(folder: Path, n: int, rng: np.random.Generator) -> None:
-    """``train_32x32.mat`` and ``test_32x32.mat``: images along the last axis, the digit 0 labelled 10."""
+    """``train_32x32.mat`` and ``test_32x32.mat``: images along the last axis, the digit 0 labeled 10."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("train", "test"):
         x, y = pictures(rng, n, 10, 32, 32, 3)
@@ -82,7 +82,7 @@ def kmnist(folder: Path, n: int, rng: np.random.Generator) -> None:
 
 
 def imagenet32(folder: Path, n: int, rng: np.random.Generator) -> None:
-    """``imagenet32``: ten training batches and ``val_data``, flat colour planes, labels from 1 to 1000."""
+    """``imagenet32``: ten training batches and ``val_data``, flat color planes, labels from 1 to 1000."""
     folder = folder / "imagenet32"
     folder.mkdir(parents=True, exist_ok=True)
     for name in [f"train_data_batch_{i}" for i in range(1, 11)] + ["val_data"]:

@@ -60,9 +60,9 @@ SMALL = (
 
 def subject(data, directory, energy=None, samples=None):
     """What a metric is called with: data, and an energy or samples or both."""
-    from ebm_cli.run import Subject
+    from ebm_cli.runs.trained import TrainedModel
 
-    return Subject(energy, None, None, data, 10, None, 0, 10, Path(directory), None, samples=samples)
+    return TrainedModel(energy, None, None, data, 10, None, 0, 10, Path(directory), None, samples=samples)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def digits():
 @pytest.fixture
 def untrained(monkeypatch):
     """A judge without training, which every comparison of features can be tested with."""
-    from ebm_cli.metrics import judge
+    from ebm_cli.metrics import reference_classifier as judge
 
     def judge_of(data):
         torch.manual_seed(0)

@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ebm_cli import run as runs
 from ebm_cli.baselines import GAN, VAE, Baseline, Budget, Flow, Gaussian
-from ebm_cli.config import ConfigError, build, explain, option_node
+from ebm_cli.config import ConfigError, build, option_node
+from ebm_cli.config.launch import explain
+from ebm_cli.energies import Energy
 from ebm_cli.metrics import Skip, Value, report
-from ebm_cli.models import Energy
+from ebm_cli.runs.files import write_npz
+from ebm_cli.runs.trained import Samples, TrainedModel
 
 KINDS = {"vae": VAE, "gan": GAN, "flow": Flow, "gaussian": Gaussian}
 
@@ -78,7 +80,7 @@ class Fitted(Energy):
         return self.model.fit(lambda: self.batch(generator), budget)
 
     def batch(self, generator: torch.Generator) -> Tensor:
-        """Training examples with the data set's own noise, standardised."""
+        """Training examples with the data set's own noise, standardized."""
         x = self.data.draw(self.model.batch_size, generator)[0]
         x = x + self.data.noise_std * torch.randn(x.shape, generator=generator)
         return (x - self.mean) / self.std
@@ -96,8 +98,8 @@ class Fitted(Energy):
 def write(asked, data, model: Fitted, seconds: float, updates: int) -> None:
     """samples.npz, and metrics.json: parameters, seconds, updates, and the exact density's metrics."""
     asked.directory.mkdir(parents=True, exist_ok=True)
-    samples = runs.Samples(model.sample(asked.number or len(data.split("test").x)))
-    runs.write_npz(asked.directory / "samples.npz", samples)
+    samples = Samples(model.sample(asked.number or len(data.split("test").x)))
+    write_npz(asked.directory / "samples.npz", samples)
     values, skipped = exact(asked, data, model, samples)
     values["seconds"] = Value(seconds, None, None, {"what": "processor time of training, one thread"})
     values["updates"] = Value(updates)
@@ -108,7 +110,7 @@ def write(asked, data, model: Fitted, seconds: float, updates: int) -> None:
     print(f"baseline: {asked.directory}")
 
 
-def exact(asked, data, model: Fitted, samples: runs.Samples) -> tuple[dict, dict]:
+def exact(asked, data, model: Fitted, samples: Samples) -> tuple[dict, dict]:
     """The metrics of ``density``, for a model that has one, on data whose truth is known."""
     from ebm_cli.metrics import Density
 
@@ -116,7 +118,7 @@ def exact(asked, data, model: Fitted, samples: runs.Samples) -> tuple[dict, dict
         return {}, {}
     if type(model.model).log_prob is Baseline.log_prob:
         return {}, {"density": f"a {asked.kind} has no density that can be evaluated"}
-    alone = runs.Subject(model, None, None, data, 0, None, asked.seed, 0, asked.directory, None, samples=samples)
+    alone = TrainedModel(model, None, None, data, 0, None, asked.seed, 0, asked.directory, None, samples=samples)
     found = Density()(alone)
     return {k: v for k, v in found.items() if isinstance(v, Value)}, {
         k: str(v) for k, v in found.items() if isinstance(v, Skip)

@@ -45,20 +45,20 @@ class GAN(Baseline):
         updates = 0
         for share in budget:
             lr = self.lr * min(1.0, 2 * (1 - share))
-            descend(critic, lr, self.critic_loss(batches(), penalised=updates % LAZY == 0))
+            descend(critic, lr, self.critic_loss(batches(), penalized=updates % LAZY == 0))
             descend(generator, lr, self.generator_loss())
             self.averaged.update_parameters(self.generator)
             updates += 1
         self.eval().requires_grad_(False)
         return updates
 
-    def critic_loss(self, x: Tensor, penalised: bool) -> Tensor:
+    def critic_loss(self, x: Tensor, penalized: bool) -> Tensor:
         with torch.no_grad():
             fake = self.generator(torch.randn(len(x), self.latent))
-        x = x.requires_grad_(penalised)
+        x = x.requires_grad_(penalized)
         real = self.critic(x)
         loss = softplus(self.critic(fake)).mean() + softplus(-real).mean()
-        if not penalised:
+        if not penalized:
             return loss
         (grad,) = torch.autograd.grad(real.sum(), x, create_graph=True)
         return loss + LAZY * 0.5 * self.r1 * grad.square().flatten(1).sum(1).mean()

@@ -38,7 +38,7 @@ class Budget:
 
 
 class Baseline(nn.Module):
-    """A generative model of standardised inputs ``(B, *shape)``.
+    """A generative model of standardized inputs ``(B, *shape)``.
 
     Args:
         shape: of one input.
@@ -70,7 +70,7 @@ class Baseline(nn.Module):
         """Adam with a cosine rate.
 
         Args:
-            batches: ``batches()`` gives the next standardised training batch ``(B, *shape)``.
+            batches: ``batches()`` gives the next standardized training batch ``(B, *shape)``.
             budget: how long.
 
         Returns:

@@ -1,4 +1,4 @@
-"""A normalising flow: neural splines (Durkan et al. 2019), from the library zuko."""
+"""A normalizing flow: neural splines (Durkan et al. 2019), from the library zuko."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class VAE(Baseline):
 
 
 def mixture(z: Tensor, components: int) -> Distribution:
-    """A mixture of full-covariance Gaussians fitted to codes ``(N, latent)`` by expectation maximisation."""
+    """A mixture of full-covariance Gaussians fitted to codes ``(N, latent)`` by expectation maximization."""
     from sklearn.mixture import GaussianMixture
 
     fitted = GaussianMixture(components, reg_covar=1e-3, random_state=torch.initial_seed() % 2**32)

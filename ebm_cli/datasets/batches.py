@@ -83,7 +83,7 @@ class ShuffledBatches(Sampler):
         return stream[start : start + size]
 
     def shuffle(self, k: int) -> Tensor:
-        """The k-th shuffle of all examples; a generator jumps far between neighbouring seeds."""
+        """The k-th shuffle of all examples; a generator jumps far between neighboring seeds."""
         return torch.randperm(self.n, generator=torch.Generator().manual_seed((1_000_003 * self.seed + k) % 2**63))
 
 
@@ -106,16 +106,16 @@ def cut(y: Tensor | None, n: int, size: int, seed: int) -> tuple[Tensor, Tensor]
     return everything[~torch.isin(everything, held_out)], held_out
 
 
-def hidden(rows: Rows, labelled: int, seed: int) -> Rows:
-    """The same examples with the labels of ``labelled`` of them, as ``portion`` picks them, and -1 for the others.
+def hidden(rows: Rows, labeled: int, seed: int) -> Rows:
+    """The same examples with the labels of ``labeled`` of them, as ``portion`` picks them, and -1 for the others.
 
     Raises:
         ValueError: for data without labels, or fewer examples than that.
     """
-    if rows.y is None or labelled > len(rows):
+    if rows.y is None or labeled > len(rows):
         there = "no labels" if rows.y is None else f"{len(rows)} training examples"
-        raise ValueError(f"dataset.labelled={labelled}: there are {there}; null shows what there is")
-    shown = rows.index[portion(rows.y[rows.index], len(rows), labelled, seed)]
+        raise ValueError(f"dataset.labeled={labeled}: there are {there}; null shows what there is")
+    shown = rows.index[portion(rows.y[rows.index], len(rows), labeled, seed)]
     y = torch.full_like(rows.y, -1)
     y[shown] = rows.y[shown]
     return Rows(rows.x, y, rows.index)

@@ -11,7 +11,7 @@ PARTS = {"train": ("0", "1"), "test": ("2",)}  # of list_eval_partition.txt: tra
 
 
 class CelebA(StoredData):
-    """202599 aligned faces (Liu et al. 2015), the largest centred square resized; the published test part is kept.
+    """202599 aligned faces (Liu et al. 2015), the largest centered square resized; the published test part is kept.
 
     The published validation part counts as training data here, from which ``validation`` is cut. A subclass has
     ``shape``. Images are decoded when a batch asks for them.

@@ -15,7 +15,7 @@ def unchecked(source: type) -> type:
 
 
 class CIFAR10(StoredData):
-    """50000 colour images 32x32 to train on and 10000 to test (Krizhevsky 2009).
+    """50000 color images 32x32 to train on and 10000 to test (Krizhevsky 2009).
 
     Args: see ``StoredData``.
     """

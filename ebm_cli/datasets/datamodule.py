@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from ebm_cli.datasets.augment import mirrored, shifted
 from ebm_cli.datasets.batches import Batch, Rows, ShuffledBatches, count_of, cut, hidden, portion
 from ebm_cli.datasets.resize import resized
-from ebm_cli.models import REAL, Support, box
+from ebm_cli.energies import REAL, Support, box
 
 SPLIT_SEED = 0  # not the seed of the run: an evaluation under another seed must find the same splits
 
@@ -28,7 +28,7 @@ class Split(NamedTuple):
 class DataModule(pl.LightningDataModule):
     """Base of all data sets. A subclass says what the data are (the attributes below) and implements ``load``.
 
-    uint8 examples stay uint8 until they are on the device, where training batches are converted, dequantised, flipped
+    uint8 examples stay uint8 until they are on the device, where training batches are converted, dequantized, flipped
     and given noise, all from torch's global generator of that device. Everything else sees clean examples.
 
     Args:
@@ -36,11 +36,11 @@ class DataModule(pl.LightningDataModule):
         steps_per_epoch: batches per epoch, drawn from successive shuffles; null is one pass over the data.
         validation: examples cut from the training part for validation, classes in proportion: a number (>= 1) or a
             share (< 1). The choice is fixed, whatever the seed.
-        labelled: training examples whose labels training sees, classes in proportion; the others have the label -1.
+        labeled: training examples whose labels training sees, classes in proportion; the others have the label -1.
             None is all.
         value_range: ``[low, high]`` that grey levels are mapped to, and the support of the data; null for data on all
             of R^d, which are taken as they are.
-        dequantise: add uniform noise one grey level wide to training batches, ``(x + u) / levels``.
+        dequantize: add uniform noise one grey level wide to training batches, ``(x + u) / levels``.
         noise_std: Gaussian noise added to training batches, in units of the value range.
         clamp: keep noisy training batches inside the value range.
         flip: mirror training images left to right with probability 1/2.
@@ -68,9 +68,9 @@ class DataModule(pl.LightningDataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
-        labelled: int | None = None,
+        labeled: int | None = None,
         value_range: list[float] | None = None,
-        dequantise: bool = False,
+        dequantize: bool = False,
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
@@ -80,11 +80,11 @@ class DataModule(pl.LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        check(batch_size, steps_per_epoch, labelled, value_range, noise_std)
-        self.labelled = labelled
+        check(batch_size, steps_per_epoch, labeled, value_range, noise_std)
+        self.labeled = labeled
         self.batch_size, self.steps_per_epoch, self.validation = batch_size, steps_per_epoch, validation
         self.value_range = None if value_range is None else tuple(float(v) for v in value_range)
-        self.dequantise, self.noise_std, self.clamp = dequantise, noise_std, clamp
+        self.dequantize, self.noise_std, self.clamp = dequantize, noise_std, clamp
         self.flip, self.crop = flip, crop
         self.workers, self.recipe, self.seed = workers, recipe or {}, seed
         self.parts: dict[str, tuple] = {}
@@ -149,9 +149,9 @@ class DataModule(pl.LightningDataModule):
 
     @cached_property
     def training_rows(self) -> Rows:
-        """The rows of ``train``, all but ``labelled`` of them with the label -1."""
+        """The rows of ``train``, all but ``labeled`` of them with the label -1."""
         rows = self.rows("train")
-        return rows if self.labelled is None else hidden(rows, self.labelled, SPLIT_SEED)
+        return rows if self.labeled is None else hidden(rows, self.labeled, SPLIT_SEED)
 
     def borrowed(self, other: DataModule, split: str = "test", n: int | None = None) -> Tensor:
         """Examples of another image data set in the shape and value range of this one, ``(N, *shape)``."""
@@ -169,8 +169,8 @@ class DataModule(pl.LightningDataModule):
         return low + x.float() * ((high - low) / (self.levels - 1))
 
     def augmented(self, x: Tensor) -> Tensor:
-        """A training batch as the objective sees it: dequantised, shifted, mirrored, noisy."""
-        if self.dequantise and x.dtype == torch.uint8:
+        """A training batch as the objective sees it: dequantized, shifted, mirrored, noisy."""
+        if self.dequantize and x.dtype == torch.uint8:
             low, high = self.grey_range()
             x = low + (x.float() + torch.rand(x.shape, device=x.device)) * ((high - low) / self.levels)
         x = self.clean(x)
@@ -231,14 +231,14 @@ class BatchLoader(DataLoader):
         return map(self.dataset.__getitem__, self.sampler)
 
 
-def check(batch_size, steps_per_epoch, labelled, value_range, noise_std) -> None:
+def check(batch_size, steps_per_epoch, labeled, value_range, noise_std) -> None:
     """Raises ValueError naming the first keyword that makes no sense."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if steps_per_epoch is not None and steps_per_epoch < 1:
         raise ValueError(f"steps_per_epoch must be at least 1, or null for one pass, got {steps_per_epoch}")
-    if labelled is not None and labelled < 1:
-        raise ValueError(f"labelled must be at least 1, or null for all, got {labelled}")
+    if labeled is not None and labeled < 1:
+        raise ValueError(f"labeled must be at least 1, or null for all, got {labeled}")
     if noise_std < 0:
         raise ValueError(f"noise_std must not be negative, got {noise_std}")
     if value_range is None:

@@ -13,11 +13,11 @@ BOX = 4.5  # half-width that shows all toys at one scale; their mass lies well i
 
 
 class Density:
-    """A normalised density on the plane.
+    """A normalized density on the plane.
 
     Attributes:
         name: how runs and tables call it.
-        modes: centres ``(M, 2)`` of modes worth counting, or None where the mass is connected.
+        modes: centers ``(M, 2)`` of modes worth counting, or None where the mass is connected.
         sd_min: width of the narrowest feature, as a standard deviation: a Langevin step must stay well below it.
         reach: largest coordinate that mass is found at: all but 1e-6 of it lies within.
     """
@@ -68,9 +68,9 @@ def randn(n: int, generator) -> Tensor:
     return torch.randn(n, 2, generator=generator)
 
 
-def log_mixture(x: Tensor, centres: Tensor, log_weights: Tensor, std: float) -> Tensor:
-    """Log density ``(B,)`` of round Gaussians of one ``std`` at ``centres`` ``(M, 2)``."""
-    squared = (x[:, None] - centres.to(x)).square().sum(2)
+def log_mixture(x: Tensor, centers: Tensor, log_weights: Tensor, std: float) -> Tensor:
+    """Log density ``(B,)`` of round Gaussians of one ``std`` at ``centers`` ``(M, 2)``."""
+    squared = (x[:, None] - centers.to(x)).square().sum(2)
     return torch.logsumexp(log_weights.to(x) - squared / (2 * std**2), 1) - math.log(2 * math.pi * std**2)
 
 
@@ -78,15 +78,15 @@ class Gaussians(Density):
     """Equal round Gaussians: the common part of ring and grid.
 
     Args:
-        centres: ``(M, 2)``.
+        centers: ``(M, 2)``.
         std: of every Gaussian.
     """
 
-    def __init__(self, centres: Tensor, std: float):
+    def __init__(self, centers: Tensor, std: float):
         positive(std=std)
-        self.modes, self.sd_min = centres, float(std)
-        self.reach = float(centres.abs().max()) + 6 * std
-        self.name = f"{len(centres)}gaussians"
+        self.modes, self.sd_min = centers, float(std)
+        self.reach = float(centers.abs().max()) + 6 * std
+        self.name = f"{len(centers)}gaussians"
 
     def log_prob(self, x: Tensor) -> Tensor:
         weights = torch.full((len(self.modes),), -math.log(len(self.modes)))
@@ -116,7 +116,7 @@ class GridOfGaussians(Gaussians):
 
     Args:
         n_side: Gaussians per side.
-        spacing: distance between neighbours.
+        spacing: distance between neighbors.
         std: of every Gaussian.
     """
 
@@ -130,7 +130,7 @@ class TwoModes(Density):
     """Two round Gaussians far apart on the first axis, of unequal mass: what chains that do not jump cannot weigh.
 
     Args:
-        distance: of each centre from 0; the lighter one lies to the left.
+        distance: of each center from 0; the lighter one lies to the left.
         mass: of the one to the left, in (0, 1).
         std: of both.
     """
@@ -172,7 +172,7 @@ class TwoMoons(Density):
         n_nodes = math.ceil(2 * math.pi * scale / std)
         nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
         angles = torch.from_numpy(math.pi / 2 * (nodes + 1))
-        self.centres = torch.cat([self.arc(angles, 0), self.arc(angles, 1)])
+        self.centers = torch.cat([self.arc(angles, 0), self.arc(angles, 1)])
         self.log_weights = torch.from_numpy(weights / 4).log().repeat(2)
 
     def arc(self, angle: Tensor, moon: Tensor | int) -> Tensor:
@@ -182,7 +182,7 @@ class TwoMoons(Density):
         return self.scale * torch.stack([x, y], 1)
 
     def log_prob(self, x):
-        return log_mixture(x, self.centres, self.log_weights, self.sd_min)
+        return log_mixture(x, self.centers, self.log_weights, self.sd_min)
 
     def sample(self, n, generator=None):
         angle = math.pi * torch.rand(n, generator=generator)
@@ -196,7 +196,7 @@ class Rings(Density):
 
     Args:
         n_rings: how many.
-        spacing: radius of the innermost, and distance between neighbours.
+        spacing: radius of the innermost, and distance between neighbors.
         std: of the noise.
     """
 
@@ -221,7 +221,7 @@ class Rings(Density):
 
 
 class Checkerboard(Density):
-    """Uniform on every other square of a board centred at 0; zero, that is ``log p = -inf``, elsewhere.
+    """Uniform on every other square of a board centered at 0; zero, that is ``log p = -inf``, elsewhere.
 
     Args:
         n_side: squares per side, even.
@@ -264,7 +264,7 @@ class Pinwheel(Density):
 
     Args:
         n_arms: how many.
-        radius: distance of their centres from 0.
+        radius: distance of their centers from 0.
         radial_std, tangential_std: of the Gaussians, along and across the arm before it is turned.
         twist: turn per unit of radius, in radians.
     """
@@ -279,7 +279,7 @@ class Pinwheel(Density):
         self.stds = torch.tensor([radial_std, tangential_std])
         self.angles = torch.arange(n_arms) * (2 * math.pi / n_arms)
         self.reach = radius + 5 * radial_std
-        # the turn shears an arm by twist * r, which narrows it; judged one deviation beyond the centre of the arm
+        # the turn shears an arm by twist * r, which narrows it; judged one deviation beyond the center of the arm
         self.sd_min = tangential_std / math.hypot(1, twist * (radius + radial_std))
         self.modes = turned(torch.tensor([[radius, 0.0]]).expand(n_arms, 2), self.angles + twist * radius)
 

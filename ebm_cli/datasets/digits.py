@@ -6,7 +6,7 @@ import torch
 
 from ebm_cli.datasets.batches import cut
 from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule
-from ebm_cli.models import Support
+from ebm_cli.energies import Support
 
 N_TEST = 450
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ebm_cli.datasets.batches import Batch
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 
 RANGES = {"binary": (0.0, 1.0), "spins": (-1.0, 1.0), "one_hot": (0.0, 1.0)}
 

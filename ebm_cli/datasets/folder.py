@@ -30,7 +30,7 @@ class ImageFiles:
         return torch.stack([self.decoded(self.paths[i]) for i in index.tolist()])
 
     def decoded(self, path: Path) -> Tensor:
-        """The largest centred square of the image, antialiased to ``size``."""
+        """The largest centered square of the image, antialiased to ``size``."""
         with Image.open(path) as image:
             square = ImageOps.fit(image.convert(self.mode), (self.size, self.size), Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(square)).view(self.size, self.size, -1).permute(2, 0, 1)
@@ -44,8 +44,8 @@ class Folder(DataModule):
         test_root: folder of the test images; null holds ``test`` of those in ``root`` out.
         test: held out for the test split, a number or a share, classes in proportion and always the same.
         size: side of the square that images are cropped and resized to, in pixels.
-        channels: 3 for colour, 1 for grey.
-        batch_size, steps_per_epoch, validation, labelled, value_range, dequantise, noise_std, clamp, flip, crop,
+        channels: 3 for color, 1 for grey.
+        batch_size, steps_per_epoch, validation, labeled, value_range, dequantize, noise_std, clamp, flip, crop,
             workers, recipe, seed: see ``DataModule``.
     """
 
@@ -60,9 +60,9 @@ class Folder(DataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
-        labelled: int | None = None,
+        labeled: int | None = None,
         value_range: list[float] | None = (0.0, 1.0),
-        dequantise: bool = False,
+        dequantize: bool = False,
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
@@ -75,9 +75,9 @@ class Folder(DataModule):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             validation=validation,
-            labelled=labelled,
+            labeled=labeled,
             value_range=value_range,
-            dequantise=dequantise,
+            dequantize=dequantize,
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,

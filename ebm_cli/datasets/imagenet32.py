@@ -10,9 +10,9 @@ from ebm_cli.datasets.stored import StoredData
 
 
 class ImageNet32(StoredData):
-    """1281167 colour images 32x32 in 1000 classes to train on, 50000 to test (Chrabaszcz et al. 2017).
+    """1281167 color images 32x32 in 1000 classes to train on, 50000 to test (Chrabaszcz et al. 2017).
 
-    Each file holds ``data`` ``(N, 3072)``, uint8, colour planes one after the other, and ``labels`` from 1 to 1000.
+    Each file holds ``data`` ``(N, 3072)``, uint8, color planes one after the other, and ``labels`` from 1 to 1000.
 
     Args: see ``StoredData``.
     """

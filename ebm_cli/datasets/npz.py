@@ -22,7 +22,7 @@ class Npz(DataModule):
         file: the .npz file.
         test_file: one more for the test split; null holds ``test`` of ``file`` out.
         test: held out for the test split, a number or a share, classes in proportion and always the same.
-        batch_size, steps_per_epoch, validation, labelled, value_range, dequantise, noise_std, clamp, flip, crop,
+        batch_size, steps_per_epoch, validation, labeled, value_range, dequantize, noise_std, clamp, flip, crop,
             workers, recipe, seed: see ``DataModule``.
     """
 
@@ -35,9 +35,9 @@ class Npz(DataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
-        labelled: int | None = None,
+        labeled: int | None = None,
         value_range: list[float] | None = None,
-        dequantise: bool = False,
+        dequantize: bool = False,
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
@@ -50,9 +50,9 @@ class Npz(DataModule):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             validation=validation,
-            labelled=labelled,
+            labeled=labeled,
             value_range=value_range,
-            dequantise=dequantise,
+            dequantize=dequantize,
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,

@@ -1,4 +1,4 @@
-"""Patches of the photographs that scikit-learn and scikit-image ship: natural colour images without network."""
+"""Patches of the photographs that scikit-learn and scikit-image ship: natural color images without network."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FLAT = 8.0  # grey levels: patches with a smaller standard deviation are sky or 
 
 
 class Patches(DataModule):
-    """32x32 colour patches of nine photographs at three scales; every photograph belongs to one split alone.
+    """32x32 color patches of nine photographs at three scales; every photograph belongs to one split alone.
 
     Needs scikit-image, for the photographs in its package.
 
     Args:
-        batch_size, steps_per_epoch, value_range, dequantise, noise_std, clamp, flip, recipe, seed: see ``DataModule``.
+        batch_size, steps_per_epoch, value_range, dequantize, noise_std, clamp, flip, recipe, seed: see ``DataModule``.
     """
 
     name = "patches"
@@ -40,7 +40,7 @@ class Patches(DataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         value_range: list[float] | None = (0.0, 1.0),
-        dequantise: bool = False,
+        dequantize: bool = False,
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
@@ -51,7 +51,7 @@ class Patches(DataModule):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             value_range=value_range,
-            dequantise=dequantise,
+            dequantize=dequantize,
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,

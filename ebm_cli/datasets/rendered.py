@@ -14,7 +14,7 @@ class Rendered(DataModule):
 
     Args:
         n_train, n_test: examples made; ``validation`` is cut from the first.
-        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, flip, recipe, seed: see
+        batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, flip, recipe, seed: see
             ``DataModule``.
     """
 
@@ -27,7 +27,7 @@ class Rendered(DataModule):
         steps_per_epoch: int | None = 100,
         validation: float = 0.1,
         value_range: list[float] | None = (-1.0, 1.0),
-        dequantise: bool = False,
+        dequantize: bool = False,
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
@@ -39,7 +39,7 @@ class Rendered(DataModule):
             steps_per_epoch=steps_per_epoch,
             validation=validation,
             value_range=value_range,
-            dequantise=dequantise,
+            dequantize=dequantize,
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,

@@ -9,7 +9,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue loo
 
 
 def resized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images ``(N, C, H, W)`` as ``(N, *shape)``: grey or colour as needed, size by antialiased bilinear interpolation.
+    """Images ``(N, C, H, W)`` as ``(N, *shape)``: grey or color as needed, size by antialiased bilinear interpolation.
 
     Raises:
         ValueError: for inputs that are not images, or a number of channels that is neither 1 nor 3.

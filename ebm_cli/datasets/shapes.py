@@ -16,14 +16,14 @@ class Shapes(Rendered):
     """Grey images ``(1, 16, 16)`` of one shape with four attributes; the labels are those of one ``concept``.
 
     An attribute is a number of equally frequent values: ``shape`` (triangle, half disc, L), ``size`` (small, large),
-    ``position`` (quadrant of the centre) and ``rotation`` (quarter turns; no shape is symmetric under them). Within
+    ``position`` (quadrant of the center) and ``rotation`` (quarter turns; no shape is symmetric under them). Within
     its value each varies a little. Independent concepts, so that one energy per concept can be composed with others
     (Du et al. 2020).
 
     Args:
         concept: attribute that the labels give: shape, size, position or rotation.
         n_train, n_test: examples made.
-        batch_size, steps_per_epoch, validation, value_range, dequantise, noise_std, clamp, recipe, seed: see
+        batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, recipe, seed: see
             ``DataModule``. Mirroring would change attributes.
 
     Raises:
@@ -43,7 +43,7 @@ class Shapes(Rendered):
         steps_per_epoch: int | None = 100,
         validation: float = 0.1,
         value_range: list[float] | None = (-1.0, 1.0),
-        dequantise: bool = False,
+        dequantize: bool = False,
         noise_std: float = 0.0,
         clamp: bool = False,
         recipe: dict | None = None,
@@ -58,7 +58,7 @@ class Shapes(Rendered):
             steps_per_epoch=steps_per_epoch,
             validation=validation,
             value_range=value_range,
-            dequantise=dequantise,
+            dequantize=dequantize,
             noise_std=noise_std,
             clamp=clamp,
             recipe=recipe,
@@ -84,15 +84,15 @@ def drawn(attributes: dict[str, Tensor], generator: torch.Generator, side: int =
     size = torch.tensor([0.26, 0.42])[attributes["size"]] * (1 + 0.08 * jitter[0])
     angle = (attributes["rotation"] + 0.12 * jitter[1]) * (math.pi / 2)
     row, column = attributes["position"] // 2, attributes["position"] % 2
-    centre = torch.stack([0.75 * column - 0.375 + 0.08 * jitter[2], 0.75 * row - 0.375 + 0.08 * jitter[3]], 1)
-    pieces = zip(*(values.split(500) for values in (attributes["shape"], size, angle, centre)), strict=True)
-    return torch.cat([rasterised(*piece, side, fine) for piece in pieces])
+    center = torch.stack([0.75 * column - 0.375 + 0.08 * jitter[2], 0.75 * row - 0.375 + 0.08 * jitter[3]], 1)
+    pieces = zip(*(values.split(500) for values in (attributes["shape"], size, angle, center)), strict=True)
+    return torch.cat([rasterized(*piece, side, fine) for piece in pieces])
 
 
-def rasterised(shape: Tensor, size: Tensor, angle: Tensor, centre: Tensor, side: int, fine: int) -> Tensor:
-    """Grey levels of shapes of half-extent ``size`` on the square [-1, 1]^2, turned by ``angle`` about ``centre``."""
+def rasterized(shape: Tensor, size: Tensor, angle: Tensor, center: Tensor, side: int, fine: int) -> Tensor:
+    """Grey levels of shapes of half-extent ``size`` on the square [-1, 1]^2, turned by ``angle`` about ``center``."""
     line = (torch.arange(side * fine) + 0.5) * 2 / (side * fine) - 1
-    across, down = line[None, None, :] - centre[:, 0, None, None], line[None, :, None] - centre[:, 1, None, None]
+    across, down = line[None, None, :] - center[:, 0, None, None], line[None, :, None] - center[:, 1, None, None]
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     u = (across * cos + down * sin) / size[:, None, None]
     v = (down * cos - across * sin) / size[:, None, None]

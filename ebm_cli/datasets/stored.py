@@ -14,7 +14,7 @@ class StoredData(DataModule):
     Args:
         root: folder of the data sets; EBM_DATA is searched too.
         download: fetch missing files into ``root``.
-        batch_size, steps_per_epoch, validation, labelled, value_range, dequantise, noise_std, clamp, flip, crop,
+        batch_size, steps_per_epoch, validation, labeled, value_range, dequantize, noise_std, clamp, flip, crop,
             workers, recipe, seed: see ``DataModule``.
 
     Attributes:
@@ -37,9 +37,9 @@ class StoredData(DataModule):
         batch_size: int = 128,
         steps_per_epoch: int | None = None,
         validation: float = 0.1,
-        labelled: int | None = None,
+        labeled: int | None = None,
         value_range: list[float] | None = (0.0, 1.0),
-        dequantise: bool = False,
+        dequantize: bool = False,
         noise_std: float = 0.0,
         clamp: bool = False,
         flip: bool = False,
@@ -52,9 +52,9 @@ class StoredData(DataModule):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             validation=validation,
-            labelled=labelled,
+            labeled=labeled,
             value_range=value_range,
-            dequantise=dequantise,
+            dequantize=dequantize,
             noise_std=noise_std,
             clamp=clamp,
             flip=flip,

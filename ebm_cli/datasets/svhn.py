@@ -15,7 +15,7 @@ class Reader(torchvision.datasets.SVHN):
 
 
 class SVHN(StoredData):
-    """73257 cropped house-number digits 32x32 in colour to train on and 26032 to test (Netzer et al. 2011).
+    """73257 cropped house-number digits 32x32 in color to train on and 26032 to test (Netzer et al. 2011).
 
     Args: see ``StoredData``.
     """

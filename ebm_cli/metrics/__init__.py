@@ -3,7 +3,6 @@
 from ebm_cli.metrics.ais import AIS
 from ebm_cli.metrics.classifier import Classifier
 from ebm_cli.metrics.density import Density
-from ebm_cli.metrics.during import FIDDuringTraining
 from ebm_cli.metrics.fd_classifier import FDClassifier
 from ebm_cli.metrics.fidelity import Fidelity
 from ebm_cli.metrics.metric import Metric, Skip, Value
@@ -15,6 +14,7 @@ from ebm_cli.metrics.robust import Robust
 from ebm_cli.metrics.stability import Stability
 from ebm_cli.metrics.stand_ins import FDEfficientNet, FDPixel
 from ebm_cli.metrics.stein import Stein
+from ebm_cli.training.callbacks.fid import FIDDuringTraining
 
 __all__ = [
     "AIS", "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "FIDDuringTraining", "Fidelity",

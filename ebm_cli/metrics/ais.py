@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from ebm_cli.energies.analytic import ClosedForm
+from ebm_cli.energies.discrete import LARGEST, Sites, exact_log_z
+from ebm_cli.energies.energy import energies
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, temperature_warning
-from ebm_cli.models.closed_forms import ClosedForm
-from ebm_cli.models.discrete import LARGEST, Sites, exact_log_z
-from ebm_cli.models.energy import energies
 from ebm_cli.models.rbm import LARGEST as LARGEST_SIDE
 from ebm_cli.models.rbm import RBM
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.samplers.ais import AIS as Annealed
 from ebm_cli.samplers.ais import Estimate, estimate
 from ebm_cli.samplers.path import base_for
@@ -63,14 +63,14 @@ class AIS(Metric):
         )
         self.n_chains, self.temperature, self.n = n_chains, temperature, n
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_energy(subject)
         if subject.energy.n_classes and not getattr(subject.energy, "joint", False):
             raise Skip("this energy is conditional on labels: its log Z is one number per class, which is not measured")
         if subject.energy.support.kind == "box" and subject.base is not None and subject.base.support.kind == "real":
             raise Skip("the data live in a box and the base is unbounded: train with a UniformBox base, or real data")
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         energy, generator = subject.energy, torch.Generator(subject.device).manual_seed(subject.seed)
         sampler = self.sampler.with_options(base=subject.base or base_for(energy))
@@ -85,7 +85,7 @@ class AIS(Metric):
             source = "exact"
         return values | self.likelihood(subject, log_z, self.protocol(subject, sampler) | {"log_z": source})
 
-    def protocol(self, subject: Subject, sampler: Annealed) -> dict:
+    def protocol(self, subject: TrainedModel, sampler: Annealed) -> dict:
         """Everything that another program must copy, with a warning where the temperature is nobody's."""
         move = sampler.move(subject.energy)
         said = {
@@ -107,7 +107,7 @@ class AIS(Metric):
             f"{name}/ess": Value(found.ess, None, self.n_chains, protocol),
         }
 
-    def reversed(self, subject: Subject, sampler: Annealed, generator) -> dict[str, Value | Skip]:
+    def reversed(self, subject: TrainedModel, sampler: Annealed, generator) -> dict[str, Value | Skip]:
         """The way back, from exact draws where there are any."""
         energy, own = subject.energy, getattr(subject.energy, "sample", None)
         exact = own is not None and self.temperature == 1.0
@@ -132,7 +132,7 @@ class AIS(Metric):
         sites = Sites(energy.shape, energy.support)
         return exact_log_z(energy, self.temperature) if sites.n * math.log(sites.k) <= math.log(LARGEST) else None
 
-    def likelihood(self, subject: Subject, log_z: Value, protocol: dict) -> dict[str, Value | Skip]:
+    def likelihood(self, subject: TrainedModel, log_z: Value, protocol: dict) -> dict[str, Value | Skip]:
         """Mean test log-likelihood in nats, and in bits per dimension for grey levels or discrete data."""
         x = subject.data.split("test", self.n).x.to(subject.device)
         protocol = protocol | {"split": "test"}
@@ -144,19 +144,19 @@ class AIS(Metric):
         offset = 0.0
         if levels:
             low, high = subject.data.value_range
-            x, offset = dequantised(x, low, high, levels, subject.seed), math.log2(levels / (high - low))
-            protocol |= {"dequantisation": f"uniform over {levels} grey levels, + {offset:.4g} bits per dimension"}
+            x, offset = dequantized(x, low, high, levels, subject.seed), math.log2(levels / (high - low))
+            protocol |= {"dequantization": f"uniform over {levels} grey levels, + {offset:.4g} bits per dimension"}
         nats = self.mean_log_p(subject, x, log_z, protocol)
         return values | {"ais/bits_per_dim": Value(offset - nats.value / bits, nats.stderr / bits, nats.n, protocol)}
 
-    def mean_log_p(self, subject: Subject, x: Tensor, log_z: Value, protocol: dict) -> Value:
+    def mean_log_p(self, subject: TrainedModel, x: Tensor, log_z: Value, protocol: dict) -> Value:
         """Mean log density at ``x``, with its standard error over examples and that of log Z together."""
         log_p = -energies(subject.energy, x, chunk_size=CHUNK).double() / self.temperature - log_z.value
         stderr = math.hypot(float(log_p.std()) / len(log_p) ** 0.5, log_z.stderr or 0.0)
         return Value(float(log_p.mean()), stderr, len(log_p), protocol)
 
 
-def grey_levels(subject: Subject) -> int | Skip:
+def grey_levels(subject: TrainedModel) -> int | Skip:
     """Number of grey levels of the data, 0 for discrete inputs, or why there are no bits per dimension."""
     data = subject.data
     if not subject.energy.support.continuous:
@@ -166,7 +166,7 @@ def grey_levels(subject: Subject) -> int | Skip:
     return data.levels
 
 
-def dequantised(x: Tensor, low: float, high: float, levels: int, seed: int) -> Tensor:
+def dequantized(x: Tensor, low: float, high: float, levels: int, seed: int) -> Tensor:
     """Grey levels at equal distances over ``[low, high]``, spread uniformly over cells of ``(high - low) / levels``."""
     level = ((x - low) * ((levels - 1) / (high - low))).round()
     u = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy
-from ebm_cli.pictures import new_figure, save
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
+from ebm_cli.utils.plotting import new_figure, save
 
 CHUNK = 500
 
@@ -16,7 +16,7 @@ class Classifier(Metric):
     """Accuracy, negative log-likelihood, Brier score and expected calibration error on the test split.
 
     ``ece15`` and ``ece20`` are the L1 calibration errors of the top class in so many equal bins (Guo et al. 2017). A
-    class-conditional energy is read as ``argmin_y E(x, y)``, which takes all classes to have the same normaliser.
+    class-conditional energy is read as ``argmin_y E(x, y)``, which takes all classes to have the same normalizer.
 
     Args:
         n: test examples, classes in proportion; null takes all.
@@ -28,18 +28,18 @@ class Classifier(Metric):
             raise ValueError(f"n (or null for the whole test split) and draws must be at least 2, got {n}, {draws}")
         self.n, self.draws = n, draws
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_energy(subject)
         if not subject.data.n_classes:
             raise Skip(f"{subject.data.name} has no labels to compare with")
         class_probabilities(subject, subject.data.split("test", 2).x)
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         x, y = subject.data.split("test", self.n)
         probabilities = class_probabilities(subject, x)
         reliability(probabilities, y, subject.directory / "reliability.png")
-        kind = "joint" if getattr(subject.energy, "joint", False) else "class-conditional, equal normalisers assumed"
+        kind = "joint" if getattr(subject.energy, "joint", False) else "class-conditional, equal normalizers assumed"
         protocol = {"split": "test", "probabilities": "softmax of minus E(x, y)", "model": kind}
         scores = {
             "accuracy": (probabilities.argmax(1) == y).double(),
@@ -54,7 +54,7 @@ class Classifier(Metric):
         return {f"classifier/{name}": value for name, value in values.items()}
 
 
-def class_probabilities(subject: Subject, x: Tensor) -> Tensor:
+def class_probabilities(subject: TrainedModel, x: Tensor) -> Tensor:
     """``p(y | x)`` of the model, ``(N, K)`` in float64.
 
     Raises:
@@ -100,11 +100,11 @@ def reliability(probabilities: Tensor, y: Tensor, file, bins: int = 15):
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1
     count = torch.bincount(place, minlength=bins)
     accuracy = torch.bincount(place, right, minlength=bins) / count.clamp_min(1)
-    centres = (torch.arange(bins) + 0.5) / bins
+    centers = (torch.arange(bins) + 0.5) / bins
     figure, axes = new_figure(4.5, 4)
     full = count > 0
-    axes[0][0].bar(centres[full].tolist(), accuracy[full].tolist(), 0.9 / bins, label="accuracy")
-    for where, height, number in zip(centres[full], accuracy[full], count[full], strict=True):
+    axes[0][0].bar(centers[full].tolist(), accuracy[full].tolist(), 0.9 / bins, label="accuracy")
+    for where, height, number in zip(centers[full], accuracy[full], count[full], strict=True):
         axes[0][0].text(where, height + 0.01, int(number), ha="center", size=7)
     axes[0][0].plot([0, 1], [0, 1], "k--", label="calibrated")
     axes[0][0].set(xlabel="confidence (number of examples above)", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.06))

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli import pictures
+from ebm_cli.energies.energy import energies
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, temperature_warning
-from ebm_cli.models.energy import energies
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
+from ebm_cli.utils import plotting
 
 CHUNK = 65536
 
@@ -33,7 +33,7 @@ class Density(Metric):
             raise ValueError(f"width >= 1, cells_per_sd > 0, max_side >= 2 expected, {found}")
         self.width, self.cells_per_sd, self.max_side = width, cells_per_sd, max_side
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         need_energy(subject)
         truth = getattr(subject.data, "density", None)
         if truth is None or tuple(subject.data.shape) != (2,):
@@ -57,7 +57,7 @@ class Density(Metric):
         return torch.cartesian_prod(line, line).float(), (2 * half / n) ** 2
 
 
-def against(truth, subject: Subject, points: Tensor, area: float, energy: Tensor, log_p: Tensor, protocol: dict):
+def against(truth, subject: TrainedModel, points: Tensor, area: float, energy: Tensor, log_p: Tensor, protocol: dict):
     """All values of the model ``energy`` ``(n^2,)`` and the true ``log_p`` ``(n^2,)`` on the grid."""
     n = len(points)
     log_z = float(torch.logsumexp(-energy, 0)) + math.log(area)
@@ -80,7 +80,7 @@ def divergence(p: Tensor, log_p: Tensor, log_q: Tensor) -> float:
     return float((p[full] * (log_p[full] - log_q[full])).sum() / p.sum())
 
 
-def likelihood(subject: Subject, log_z: float, protocol: dict) -> Value:
+def likelihood(subject: TrainedModel, log_z: float, protocol: dict) -> Value:
     """Mean log-likelihood of the test split in nats, with its standard error over test points."""
     x = subject.data.split("test").x
     values = -energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu().double() - log_z
@@ -107,9 +107,9 @@ def modes(truth, points: Tensor, p: Tensor, q: Tensor, protocol: dict) -> dict[s
 
 def picture(energy, truth, file) -> None:
     """Draws the model's density beside the true one."""
-    figure, axes = pictures.new_figure(9, 4.6, columns=2)
+    figure, axes = plotting.new_figure(9, 4.6, columns=2)
     box = truth.box
     for axis, name, function in zip(axes[0], ("model", "truth"), (energy, lambda x: -truth.log_prob(x)), strict=True):
-        axis.imshow(pictures.density_image(function, box), extent=[-box, box] * 2, origin="lower", cmap="magma")
+        axis.imshow(plotting.density_image(function, box), extent=[-box, box] * 2, origin="lower", cmap="magma")
         axis.set(title=name)
-    pictures.save(figure, file)
+    plotting.save(figure, file)

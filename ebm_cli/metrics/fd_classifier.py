@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli import pictures
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
-from ebm_cli.metrics.judge import RECIPE, Judge, judge_of, weights_hash
 from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
 from ebm_cli.metrics.nearest import nearest
+from ebm_cli.metrics.reference_classifier import RECIPE, Judge, judge_of, weights_hash
 from ebm_cli.metrics.sampled import Sampled, average, origin
-from ebm_cli.run import Subject, kept_chains
+from ebm_cli.runs.trained import TrainedModel, kept_chains
 from ebm_cli.samplers import DivergenceError
+from ebm_cli.utils import plotting
 
 
 class FDClassifier(Sampled):
@@ -37,13 +37,13 @@ class FDClassifier(Sampled):
             raise ValueError(f"long_run must be above 0, or null, got {long_run}")
         self.long_run = long_run
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         need_images(subject.data)
         need_labels(subject.data)
         n = self.count(subject)
         ruler = Ruler(subject.data, n)
         sets = self.sets(subject, n)
-        pictures.grid(sets[0][:64], subject.data.value_range, subject.directory / "samples.png")
+        plotting.grid(sets[0][:64], subject.data.value_range, subject.directory / "samples.png")
         protocol = ruler.protocol | origin(subject)
         rows = [ruler.measure(x) for x in sets]
         values = {key: average([row[key] for row in rows], n, protocol) for key in rows[0]}
@@ -63,7 +63,7 @@ class FDClassifier(Sampled):
             return Skip(f"the checkpoint keeps {len(kept)} chains, fewer than the {n} of every set: metric.*.n")
         return Value(ruler.distance(kept[:n]), None, n, ruler.protocol | {"n_steps": "those of training"})
 
-    def drifted(self, subject: Subject, ruler: Ruler, n: int) -> Value | Skip:
+    def drifted(self, subject: TrainedModel, ruler: Ruler, n: int) -> Value | Skip:
         """Distance of chains ``long_run`` times longer than the default."""
         n_steps = round(self.long_run * subject.n_steps)
         protocol = ruler.protocol | {"n_steps": n_steps}

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ebm_cli.metrics.judge import cache_dir
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_images
+from ebm_cli.metrics.reference_classifier import cache_dir
 from ebm_cli.metrics.sampled import origin
 from ebm_cli.metrics.stand_ins import unit
-from ebm_cli.run import Subject, sha256
+from ebm_cli.runs.trained import TrainedModel
+from ebm_cli.utils.files import sha256
 
 RELEASES = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 STANDARD = {  # extractor: file of its weights, whose name ends with the first digits of its sha256
@@ -45,7 +46,7 @@ class Fidelity(Metric):
         batch_size: images per forward pass of the extractor; changes nothing but time.
         splits: of the inception score; its spread over them gives the standard error.
         subsets, subset_size: of the kernel distance, without replacement inside one.
-        neighbours: k of precision and recall.
+        neighbors: k of precision and recall.
     """
 
     def __init__(
@@ -60,20 +61,20 @@ class Fidelity(Metric):
         splits: int = 10,
         subsets: int = 100,
         subset_size: int = 1000,
-        neighbours: int = 3,
+        neighbors: int = 3,
     ):
         for score in scores:
             if score not in SCORES:
                 raise ValueError(f"scores: {score!r} is unknown; choose from {', '.join(SCORES)}")
         if reference not in ("train", "test", "train+test"):
             raise ValueError(f"reference must be train, test or train+test, got {reference!r}")
-        if min(n, subset_size) < 2 or min(batch_size, splits, subsets, neighbours) < 1:
-            raise ValueError("n and subset_size must be at least 2; batch_size, splits, subsets, neighbours at least 1")
+        if min(n, subset_size) < 2 or min(batch_size, splits, subsets, neighbors) < 1:
+            raise ValueError("n and subset_size must be at least 2; batch_size, splits, subsets, neighbors at least 1")
         self.scores, self.n, self.reference = list(scores), n, reference
         self.extractor, self.weights, self.batch_size = extractor, weights, batch_size
-        self.splits, self.subsets, self.subset_size, self.neighbours = splits, subsets, subset_size, neighbours
+        self.splits, self.subsets, self.subset_size, self.neighbors = splits, subsets, subset_size, neighbors
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_images(subject.data)
         if subject.data.shape[0] not in (1, 3):
             raise Skip(f"{subject.data.name} has {subject.data.shape[0]} channels, and the extractor takes 1 or 3")
@@ -97,7 +98,7 @@ class Fidelity(Metric):
         need_plain_weights(file)
         return file
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         samples = (subject.draw(self.n) if subject.samples is None else subject.samples).x[: self.n]
         real = reference_images(subject.data, self.reference)
@@ -109,7 +110,7 @@ class Fidelity(Metric):
             values |= getattr(self, f"read_{SCORES[score]}")(found, len(samples), len(real), protocol)
         return values
 
-    def compute(self, subject: Subject, samples: Tensor, real: Tensor, switches: dict) -> dict:
+    def compute(self, subject: TrainedModel, samples: Tensor, real: Tensor, switches: dict) -> dict:
         """torch-fidelity's own dictionary."""
         from torch_fidelity import calculate_metrics
 
@@ -124,7 +125,7 @@ class Fidelity(Metric):
             isc_splits=self.splits,
             kid_subsets=self.subsets,
             kid_subset_size=min(self.subset_size, len(samples), len(real)),
-            prc_neighborhood=self.neighbours,
+            prc_neighborhood=self.neighbors,
             cache=False,
             cache_root=str(cache_dir()),
             rng_seed=subject.seed,
@@ -132,7 +133,7 @@ class Fidelity(Metric):
             verbose=False,
         )
 
-    def protocol(self, subject: Subject, n: int, n_real: int) -> dict:
+    def protocol(self, subject: TrainedModel, n: int, n_real: int) -> dict:
         """Everything that decides the numbers."""
         from importlib.metadata import version
 
@@ -145,7 +146,7 @@ class Fidelity(Metric):
             "resize": "to 299x299, bilinear as in TensorFlow 1"
             if "inception" in self.extractor
             else "the extractor's own",
-            "quantisation": "rounded to 256 levels",
+            "quantization": "rounded to 256 levels",
             "n_samples": n,
             "n_reference": n_real,
             "reference": self.reference,
@@ -170,7 +171,7 @@ class Fidelity(Metric):
 
     def read_prc(self, found: dict, n: int, n_real: int, protocol: dict) -> dict[str, Value]:
         """Shares, with the binomial error of their own set."""
-        protocol = protocol | {"neighbours": self.neighbours}
+        protocol = protocol | {"neighbors": self.neighbors}
         counts = {"precision": n, "recall": n_real}
         return {k: Value(v := found[k], (v * (1 - v) / m) ** 0.5, m, protocol) for k, m in counts.items()}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ebm_cli.diagnostics import effective_temperature
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
+from ebm_cli.samplers.diagnostics import effective_temperature
 
 
 class Skip(ValueError):
@@ -33,14 +33,14 @@ class Value:
 class Metric:
     """Base of the metrics of ebm-eval."""
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         """Called for every metric before anything is sampled.
 
         Raises:
             Skip: if something is missing that the metric cannot do without: a package, weights, labels.
         """
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         """Values by name, ``<metric>/<detail>``; a ``Skip`` in place of one records that this row is missing, and why.
 
         Raises:
@@ -58,16 +58,16 @@ def need_images(data) -> None:
 def need_labels(data) -> None:
     """Raises Skip for data without labels."""
     if not data.n_classes:
-        raise Skip(f"{data.name} has no labels, and a classifier is trained on labels: give a labelled data set")
+        raise Skip(f"{data.name} has no labels, and a classifier is trained on labels: give a labeled data set")
 
 
-def need_energy(subject: Subject) -> None:
+def need_energy(subject: TrainedModel) -> None:
     """Raises Skip where only samples are judged."""
     if subject.energy is None:
         raise Skip("only samples were given, and this needs a trained energy: give run=PATH")
 
 
-def temperature_warning(subject: Subject, temperature: float) -> str | None:
+def temperature_warning(subject: TrainedModel, temperature: float) -> str | None:
     """One line where the chains that trained or generate never sampled ``temperature``, else None."""
     sampled = None if subject.sampler is None else effective_temperature(subject.sampler)
     if sampled is None:

@@ -7,10 +7,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ebm_cli.config import ConfigError, build, option_node
-from ebm_cli.metrics.judge import judge_of
 from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
+from ebm_cli.metrics.reference_classifier import judge_of
 from ebm_cli.metrics.sampled import Sampled, origin
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
 
 
 class Modes(Sampled):
@@ -31,11 +31,11 @@ class Modes(Sampled):
         super().__init__(n=n)
         self.classifier, self.n_reference = classifier, n_reference
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_images(subject.data)
-        need_labels(self.labelled(subject))
+        need_labels(self.labeled(subject))
 
-    def labelled(self, subject: Subject):
+    def labeled(self, subject: TrainedModel):
         """The data set whose classifier counts."""
         if self.classifier is None:
             return subject.data
@@ -44,24 +44,22 @@ class Modes(Sampled):
         except (ConfigError, OSError) as reason:
             raise Skip(f"classifier={self.classifier}: {reason}") from reason
 
-    def count(self, subject: Subject) -> int:
+    def count(self, subject: TrainedModel) -> int:
         there = len(subject.data.split("test").x) if subject.samples is None else len(subject.samples.x)
         return there if self.n is None else min(self.n, there) if subject.samples is not None else self.n
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
-        data, labelled, n = subject.data, self.labelled(subject), self.count(subject)
-        judge, channels = judge_of(labelled), data.shape[0] if self.classifier else 1
-        if self.classifier and tuple(labelled.shape) != (1, *data.shape[1:]):
-            raise Skip(f"classifier={self.classifier} looks at {labelled.shape}, channels here are {data.shape[1:]}")
+        data, labeled, n = subject.data, self.labeled(subject), self.count(subject)
+        judge, channels = judge_of(labeled), data.shape[0] if self.classifier else 1
+        if self.classifier and tuple(labeled.shape) != (1, *data.shape[1:]):
+            raise Skip(f"classifier={self.classifier} looks at {labeled.shape}, channels here are {data.shape[1:]}")
 
         def modes(x: Tensor) -> Tensor:
             parts = x.flatten(0, 1)[:, None] if self.classifier else x
-            return codes(
-                judge.judge(rescaled(parts, data, labelled))[1].argmax(1).view(-1, channels), labelled.n_classes
-            )
+            return codes(judge.judge(rescaled(parts, data, labeled))[1].argmax(1).view(-1, channels), labeled.n_classes)
 
-        of = labelled.n_classes**channels
+        of = labeled.n_classes**channels
         found = torch.bincount(modes(self.drawn(subject, n)), minlength=of)
         real = torch.bincount(modes(data.split("train", self.n_reference).x), minlength=of)
         protocol = origin(subject) | {

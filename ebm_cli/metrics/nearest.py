@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli import pictures
 from ebm_cli.metrics.metric import Skip, Value, need_images
 from ebm_cli.metrics.sampled import Sampled, origin
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
+from ebm_cli.utils import plotting
 
 SHOWN = 10
 
@@ -30,10 +30,10 @@ class Nearest(Sampled):
         super().__init__(n=n, repeats=repeats)
         self.flips = flips
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_images(subject.data)
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         n, data = self.count(subject), subject.data
         x, test = torch.cat(self.sets(subject, n)), data.split("test", n).x
@@ -43,7 +43,7 @@ class Nearest(Sampled):
         distances, where = nearest(x, train)
         suspects = distances.argsort()[:SHOWN]
         pairs = torch.cat([x[suspects], train[where[suspects]]])
-        pictures.grid(pairs, data.value_range, subject.directory / "nearest.png", columns=len(suspects))
+        plotting.grid(pairs, data.value_range, subject.directory / "nearest.png", columns=len(suspects))
         values = compared(distances, nearest(test, train)[0], "pixel", protocol)
         if not data.n_classes:
             return values | {"nearest/feature": Skip(f"{data.name} has no labels to train a network of features on")}
@@ -53,7 +53,7 @@ class Nearest(Sampled):
 
 
 def judge_of(data):
-    from ebm_cli.metrics import judge
+    from ebm_cli.metrics import reference_classifier as judge
 
     return judge.judge_of(data)
 

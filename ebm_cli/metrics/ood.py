@@ -9,13 +9,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from ebm_cli import pictures
 from ebm_cli.config import build, option_node
+from ebm_cli.energies.energy import energies, energy_and_grad
 from ebm_cli.metrics.classifier import class_probabilities
 from ebm_cli.metrics.frechet import PixelGaussian
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, need_images
-from ebm_cli.models.energy import energies, energy_and_grad
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
+from ebm_cli.utils import plotting
 
 CHUNK = 500
 Score = Callable[[Tensor], Tensor]
@@ -27,10 +27,10 @@ class OOD(Metric):
     Every score is high for what the model takes to be of the data: ``energy`` is -E (Liu et al. 2020), ``grad_norm`` is
     -|grad E| (Grathwohl et al. 2020), ``max_softmax`` the top class probability (Hendrycks & Gimpel 2017),
     ``typicality`` minus the distance of E to its mean on training images (Nalisnick et al. 2019, one image), and
-    ``gaussian`` minus the Mahalanobis distance to the training pixels: a model that does not beat it has learnt nothing
-    for this purpose. The positive class is in the key: ``aupr_in`` and ``fpr95_in`` take test images as positive
-    (share of the others accepted where 95 % of the test images are), ``aupr_out`` and ``fpr95_out`` the others
-    (share of the test images rejected where 95 % of the others are).
+    ``gaussian`` minus the Mahalanobis distance to the training pixels: a model that does not beat it has learned
+    nothing for this purpose. The positive class is in the key: ``aupr_in`` and ``fpr95_in`` take test images as
+    positive (share of the others accepted where 95 % of the test images are), ``aupr_out`` and ``fpr95_out`` the
+    others (share of the test images rejected where 95 % of the others are).
 
     Args:
         n: images of each set, at most; null takes the whole test split.
@@ -60,11 +60,11 @@ class OOD(Metric):
         self.n, self.sets, self.datasets, self.scores = n, list(sets), list(datasets), list(scores)
         self.draws = draws
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_images(subject.data)
         need_energy(subject)
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         test = subject.data.split("test", self.n).x
         others = {name: others_of(name, test, subject) for name in self.sets}
@@ -104,7 +104,7 @@ def auroc(positive: Tensor, negative: Tensor) -> float:
     """Probability that a positive scores above a negative, ties counting one half."""
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(*labelled(positive, negative)))
+    return float(roc_auc_score(*labeled(positive, negative)))
 
 
 def auroc_error(area: float, n_positive: int, n_negative: int) -> float:
@@ -118,7 +118,7 @@ def average_precision(positive: Tensor, negative: Tensor) -> float:
     """Area under the precision-recall curve, as the sum of precision over steps of recall."""
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(*labelled(positive, negative)))
+    return float(average_precision_score(*labeled(positive, negative)))
 
 
 def bootstrap(positive: Tensor, negative: Tensor, draws: int, recall: float = 0.95) -> tuple[float, float]:
@@ -155,7 +155,7 @@ def fpr(positive: Tensor, negative: Tensor, recall: float = 0.95) -> float:
     return float((negative >= threshold).double().mean())
 
 
-def labelled(positive: Tensor, negative: Tensor):
+def labeled(positive: Tensor, negative: Tensor):
     """Labels and scores of both sets for scikit-learn."""
     labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))])
     return labels.numpy(), torch.cat([positive, negative]).double().numpy()
@@ -164,11 +164,11 @@ def labelled(positive: Tensor, negative: Tensor):
 # Scores: high for what the model takes to be of the data -------------------------------------------------------------
 
 
-def energy_score(subject: Subject) -> Score:
+def energy_score(subject: TrainedModel) -> Score:
     return lambda x: -energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu()
 
 
-def grad_score(subject: Subject) -> Score:
+def grad_score(subject: TrainedModel) -> Score:
     def score(x: Tensor) -> Tensor:
         grad = energy_and_grad(subject.energy, x.to(subject.device), chunk_size=CHUNK)[1]
         return -grad.flatten(1).norm(dim=1).cpu()
@@ -176,7 +176,7 @@ def grad_score(subject: Subject) -> Score:
     return score
 
 
-def softmax_score(subject: Subject) -> Score | Skip:
+def softmax_score(subject: TrainedModel) -> Score | Skip:
     try:
         class_probabilities(subject, subject.data.split("test", 2).x)
     except Skip as reason:
@@ -184,13 +184,13 @@ def softmax_score(subject: Subject) -> Score | Skip:
     return lambda x: class_probabilities(subject, x).max(1).values
 
 
-def typicality_score(subject: Subject) -> Score:
+def typicality_score(subject: TrainedModel) -> Score:
     score = energy_score(subject)
     typical = score(subject.data.split("train", 5000).x).mean()
     return lambda x: -(score(x) - typical).abs()
 
 
-def gaussian_score(subject: Subject) -> Score:
+def gaussian_score(subject: TrainedModel) -> Score:
     gaussian = PixelGaussian(subject.data.split("train").x)
     return lambda x: -gaussian.mahalanobis(x)
 
@@ -212,7 +212,7 @@ def uniform(test: Tensor, low: float, high: float, generator) -> Tensor:
 
 
 def constant(test: Tensor, low: float, high: float, generator) -> Tensor:
-    """One grey level or colour per image."""
+    """One grey level or color per image."""
     return (low + (high - low) * torch.rand(*test.shape[:2], 1, 1, generator=generator)).expand_as(test).clone()
 
 
@@ -232,7 +232,7 @@ SETS = {
 }
 
 
-def others_of(name: str, test: Tensor, subject: Subject) -> Tensor | Skip:
+def others_of(name: str, test: Tensor, subject: TrainedModel) -> Tensor | Skip:
     """One of SETS, made from the test images with randomness of its own."""
     if name == "rot90" and test.shape[2] != test.shape[3]:
         return Skip(f"images of {subject.data.name} are not square, so they cannot be turned: leave rot90 out of sets")
@@ -240,7 +240,7 @@ def others_of(name: str, test: Tensor, subject: Subject) -> Tensor | Skip:
     return SETS[name](test, low, high, torch.Generator().manual_seed(subject.seed))
 
 
-def borrowed(name: str, subject: Subject, n: int) -> Tensor | Skip:
+def borrowed(name: str, subject: TrainedModel, n: int) -> Tensor | Skip:
     """Test images of another data set in the shape and range of this one, or why there are none."""
     try:
         other = build(OmegaConf.create(option_node("dataset", name)), f"dataset={name}")
@@ -249,8 +249,8 @@ def borrowed(name: str, subject: Subject, n: int) -> Tensor | Skip:
         return Skip(" ".join(str(error).split()))
 
 
-def histogram(subject: Subject, test: Tensor, others: dict) -> None:
+def histogram(subject: TrainedModel, test: Tensor, others: dict) -> None:
     """Draws the energies of test images and of the other sets side by side."""
     score = energy_score(subject)
     groups = {"test": -score(test)} | {name: -score(x) for name, x in others.items()}
-    pictures.energies(groups, subject.directory / "ood.png")
+    plotting.energies(groups, subject.directory / "ood.png")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ebm_cli.metrics.metric import Skip, Value
 from ebm_cli.metrics.sampled import Sampled, average, origin
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
 
 
 class Points(Sampled):
@@ -26,11 +26,11 @@ class Points(Sampled):
     def __init__(self, *, n: int | None = 2000, repeats: int = 3):
         super().__init__(n=n, repeats=repeats)
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         if not hasattr(subject.data, "density"):
             raise Skip(f"{subject.data.name} has no known density: try metric=[fd_classifier]")
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         n, truth = self.count(subject), subject.data.density
         sets, test = self.sets(subject, n), subject.data.split("test").x

@@ -7,7 +7,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from ebm_cli import run as runs
+from ebm_cli.runs.provenance import commit, versions
+from ebm_cli.utils.files import write_json
 
 
 def write(directory: Path, seed: int, origin: dict, values: dict, skipped: dict) -> None:
@@ -22,14 +23,14 @@ def write(directory: Path, seed: int, origin: dict, values: dict, skipped: dict)
     content = {
         "run": origin["run"],
         "checkpoint_sha256": origin["checkpoint_sha256"],
-        "commit": runs.commit(),
-        "versions": runs.versions(),
+        "commit": commit(),
+        "versions": versions(),
         "seed": seed,
         "metrics": {name: asdict(v) | {"protocol": v.protocol | given} for name, v in values.items()},
         "skipped": skipped,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    runs.write_json(directory / "metrics.json", content)
+    write_json(directory / "metrics.json", content)
     beside = directory / "report.md.part"
     beside.write_text(document(content, values, skipped, plots(directory)))
     os.replace(beside, directory / "report.md")

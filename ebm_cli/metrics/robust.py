@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from ebm_cli.metrics.classifier import class_probabilities
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, need_images, need_labels
 from ebm_cli.metrics.stand_ins import unit
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 UNBOUNDED = {"linf": 1.0, "l2": 30.0}  # reaches every image from every other
@@ -58,7 +58,7 @@ class Robust(Metric):
         self.norm, self.epsilons, self.n = norm, sorted(float(e) for e in epsilons), n
         self.steps, self.restarts, self.autoattack, self.autoattack_n = steps, restarts, autoattack, autoattack_n
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_energy(subject)
         need_images(subject.data)
         need_labels(subject.data)
@@ -70,7 +70,7 @@ class Robust(Metric):
         except ImportError as error:
             raise Skip("needs the package foolbox: pip install ebm-cli[robust]") from error
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         x, y = subject.data.split("test", self.n)
         attacked = Attacked(Logits(subject), unit(x, subject.data), y, self.norm, subject.seed)
@@ -125,7 +125,7 @@ class Robust(Metric):
 class Logits(nn.Module):
     """The classifier that a model is, on images in ``[0, 1]``: ``(B, C, H, W) -> (B, K)``."""
 
-    def __init__(self, subject: Subject):
+    def __init__(self, subject: TrainedModel):
         super().__init__()
         self.energy, (self.low, self.high) = subject.energy, subject.data.value_range
 

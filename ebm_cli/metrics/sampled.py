@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from torch import Tensor
 
 from ebm_cli.metrics.metric import Metric, Skip, Value
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
 
 
 class Sampled(Metric):
@@ -24,7 +24,7 @@ class Sampled(Metric):
             raise ValueError(f"n >= 2 and repeats >= 1 expected, got n={n}, repeats={repeats}")
         self.n, self.repeats = n, repeats
 
-    def count(self, subject: Subject) -> int:
+    def count(self, subject: TrainedModel) -> int:
         """How many inputs of each kind are compared."""
         there = len(subject.data.split("test").x)
         given = there if subject.samples is None else len(subject.samples.x)
@@ -33,22 +33,22 @@ class Sampled(Metric):
             raise Skip(f"{n} samples are too few for a covariance: give at least 2 samples and 2 test examples")
         return n
 
-    def parts(self, subject: Subject) -> list[Subject]:
+    def parts(self, subject: TrainedModel) -> list[TrainedModel]:
         """The subject under each sampling seed; given samples are what they are."""
         if subject.samples is not None:
             return [subject]
         return [replace(subject, seed=subject.seed + 1000 * repeat) for repeat in range(self.repeats)]
 
-    def drawn(self, subject: Subject, n: int) -> Tensor:
+    def drawn(self, subject: TrainedModel, n: int) -> Tensor:
         """``n`` given samples, or as many drawn ones."""
         return (subject.draw(n) if subject.samples is None else subject.samples).x[:n]
 
-    def sets(self, subject: Subject, n: int) -> list[Tensor]:
+    def sets(self, subject: TrainedModel, n: int) -> list[Tensor]:
         """Samples ``(n, *shape)`` under each sampling seed."""
         return [self.drawn(part, n) for part in self.parts(subject)]
 
 
-def origin(subject: Subject) -> dict:
+def origin(subject: TrainedModel) -> dict:
     """How samples were made, for a protocol."""
     return {"n_steps": subject.n_steps if subject.samples is None else "given samples"}
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ebm_cli import pictures
-from ebm_cli import run as runs
+from ebm_cli.energies.energy import energies
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy
-from ebm_cli.models.energy import energies
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel, kept_chains
 from ebm_cli.tasks import LongRun
+from ebm_cli.utils import plotting
 
 CHUNK = 500
 
@@ -35,15 +34,15 @@ class Stability(Metric):
             raise ValueError(f"n >= 2 and times >= 1 expected, got n={n}, times={times}")
         self.n, self.times = n, times
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_energy(subject)
         if subject.sampler is None:
             raise Skip("this needs a run to sample from: give run=PATH")
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         groups = {name: energy_of(subject, x) for name, x in self.inputs(subject).items()}
-        pictures.energies(groups, subject.directory / "energies.png")
+        plotting.energies(groups, subject.directory / "energies.png")
         protocol = {"n_steps": subject.n_steps, "unit": "standard deviations of test energies"}
         values = {"stability/gap": gap(groups["samples"], groups["test"], groups["test"].std(), protocol)}
         if "kept" in groups:
@@ -54,10 +53,10 @@ class Stability(Metric):
         said = {"times": self.times, "n_steps": figures.pop("n_steps_long"), "what": "task=long_run"}
         return values | {f"stability/long/{name}": Value(v, None, self.n, said) for name, v in figures.items()}
 
-    def inputs(self, subject: Subject) -> dict[str, Tensor]:
+    def inputs(self, subject: TrainedModel) -> dict[str, Tensor]:
         """Inputs of every kind, ``(n, *shape)`` each."""
         generator = torch.Generator(subject.device).manual_seed(subject.seed)
-        kept = runs.kept_chains(subject)
+        kept = kept_chains(subject)
         return {
             "train": subject.data.split("train", self.n).x,
             "test": subject.data.split("test", self.n).x,
@@ -67,7 +66,7 @@ class Stability(Metric):
         }
 
 
-def energy_of(subject: Subject, x: Tensor) -> Tensor:
+def energy_of(subject: TrainedModel, x: Tensor) -> Tensor:
     """Energies ``(N,)`` on the CPU."""
     return energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu()
 

@@ -9,7 +9,8 @@ from torch.nn.functional import interpolate
 from ebm_cli.metrics.frechet import frechet_distance
 from ebm_cli.metrics.metric import Skip, Value, need_images
 from ebm_cli.metrics.sampled import Sampled, average, origin
-from ebm_cli.run import Subject, sha256
+from ebm_cli.runs.trained import TrainedModel
+from ebm_cli.utils.files import sha256
 
 CHUNK = 100
 
@@ -39,7 +40,7 @@ class FrechetOnFeatures(Sampled):
         """What made the features."""
         raise TypeError(f"{type(self).__name__} does not define protocol()")
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         data, n = subject.data, self.count(subject)
         real = data.split("train", self.n_reference).x
@@ -53,7 +54,7 @@ class FrechetOnFeatures(Sampled):
 class FDPixel(FrechetOnFeatures):
     """Frechet distance of the pixels themselves, on the grey scale [0, 1]: sees mean and covariance, nothing else.
 
-    A full-covariance Gaussian of the pixels has the least distance that there is: use it to see colours, contrast and
+    A full-covariance Gaussian of the pixels has the least distance that there is: use it to see colors, contrast and
     blur go wrong, not to judge shapes.
 
     Args:
@@ -62,7 +63,7 @@ class FDPixel(FrechetOnFeatures):
 
     name = "fd_pixel"
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_images(subject.data)
 
     def features(self, x: Tensor, data) -> Tensor:
@@ -91,7 +92,7 @@ class FDEfficientNet(FrechetOnFeatures):
             raise ValueError(f"size must be at least 32 pixels, got {size}")
         self.size, self.network = size, None
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_images(subject.data)
         if subject.data.shape[0] not in (1, 3):
             raise Skip(f"{subject.data.name} has {subject.data.shape[0]} channels, and EfficientNet takes 1 or 3")

@@ -1,14 +1,14 @@
-"""stein: the kernel Stein discrepancy of samples and energy, which needs no normaliser and no second sample."""
+"""stein: the kernel Stein discrepancy of samples and energy, which needs no normalizer and no second sample."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from ebm_cli.energies.energy import energy_and_grad
 from ebm_cli.metrics.metric import Skip, Value, need_energy
 from ebm_cli.metrics.sampled import Sampled, origin
-from ebm_cli.models.energy import energy_and_grad
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
 
 CHUNK = 500
 
@@ -45,7 +45,7 @@ class Stein(Sampled):
             )
         self.kernel, self.bandwidth, self.temperature, self.draws = kernel, bandwidth, temperature, draws
 
-    def check(self, subject: Subject) -> None:
+    def check(self, subject: TrainedModel) -> None:
         need_energy(subject)
         if subject.energy.support.kind != "real":
             raise Skip(
@@ -53,7 +53,7 @@ class Stein(Sampled):
                 "for data on all of R^d only"
             )
 
-    def __call__(self, subject: Subject) -> dict[str, Value | Skip]:
+    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
         self.check(subject)
         n = self.count(subject)
         values = {}
@@ -70,7 +70,7 @@ class Stein(Sampled):
             values[f"{prefix}/p_value"] = Value(p, None, n, protocol | {"bootstrap": self.draws})
         return values
 
-    def gram(self, subject: Subject, x: Tensor) -> tuple[Tensor, float]:
+    def gram(self, subject: TrainedModel, x: Tensor) -> tuple[Tensor, float]:
         """Stein kernel ``(n, n)`` of points ``(n, *shape)``, float64, and the bandwidth."""
         grad = energy_and_grad(subject.energy, x.to(subject.device), chunk_size=CHUNK)[1]
         score = -grad.cpu().flatten(1).double() / self.temperature

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.pooling import ConvPool
 from ebm_cli.models.resnet import check_blocks, convolution, spread
-from ebm_cli.models.spectral import normalised
+from ebm_cli.models.spectral import normalized
 
 
 class AffineResNet(Network):
@@ -79,7 +79,7 @@ class AffineBlock(nn.Module):
         if halve or a != b:
             one_by_one = nn.Conv2d(a, b, 1, bias=False)
             nn.init.normal_(one_by_one.weight)
-            one_by_one = normalised(one_by_one)
+            one_by_one = normalized(one_by_one)
             self.shortcut = ConvPool(one_by_one) if halve else one_by_one
         self.affine = nn.Embedding.from_pretrained(rows_of(n_classes, b), freeze=False) if n_classes else None
 

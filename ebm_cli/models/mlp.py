@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network
 from ebm_cli.models.network import activation as make_activation
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
-from ebm_cli.models.spectral import normalised
+from ebm_cli.models.spectral import normalized
 
 
 class MnistNet(Network):
     """A 3x3 convolution to 64 channels, three 4x4 ones of stride 2, a hidden layer of ``2 width`` units.
 
-    All layers but the last are spectrally normalised; convolutions have no bias. Sides that do not divide are padded
+    All layers but the last are spectrally normalized; convolutions have no bias. Sides that do not divide are padded
     on the right, as TensorFlow does: 28, 14, 7, 4.
 
     Args:
@@ -34,13 +34,13 @@ class MnistNet(Network):
     ):
         super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
         check_image(self.shape, "MnistNet", 2)
-        self.stem = normalised(nn.Conv2d(self.shape[0], 64, 3, padding=1, bias=False))
+        self.stem = normalized(nn.Conv2d(self.shape[0], 64, 3, padding=1, bias=False))
         widths = [64, width, 2 * width, 4 * width]
         self.strided = nn.ModuleList(
-            normalised(nn.Conv2d(a, b, 4, stride=2, bias=False)) for a, b in zip(widths, widths[1:], strict=False)
+            normalized(nn.Conv2d(a, b, 4, stride=2, bias=False)) for a, b in zip(widths, widths[1:], strict=False)
         )
         height, breadth = (-(-side // 8) for side in self.shape[1:])
-        self.hidden = normalised(nn.Linear(4 * width * height * breadth, 2 * width))
+        self.hidden = normalized(nn.Linear(4 * width * height * breadth, 2 * width))
         self.head = nn.Linear(2 * width, self.n_outputs)
 
     def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:

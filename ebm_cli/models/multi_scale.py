@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, silu
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.resnet import spread
 
@@ -60,7 +60,7 @@ class MultiScale(Network):
             TypeError: for a joint model, whose energy is not a sum over scales.
         """
         if self.joint:
-            raise TypeError("the energy of a joint MultiScale marginalises classes after the sum: it has no terms")
+            raise TypeError("the energy of a joint MultiScale marginalizes classes after the sum: it has no terms")
         return torch.cat(self.scales(x, y), 1)
 
 
@@ -106,7 +106,7 @@ class MultiScaleBlock(nn.Module):
 
     def __init__(self, width: int, wider: int | None, n_classes: int | None):
         super().__init__()
-        self.conv1, self.conv2 = StandardisedConv(width), StandardisedConv(width)
+        self.conv1, self.conv2 = StandardizedConv(width), StandardizedConv(width)
         self.norm1, self.norm2 = norm_of(width), norm_of(width)
         self.down = None if wider is None else nn.Conv2d(width, wider, 3, padding=1)
         self.n_classes = n_classes
@@ -114,11 +114,11 @@ class MultiScaleBlock(nn.Module):
             self.label1, self.label2 = (nn.Linear(n_classes, 2 * width) for _ in range(2))
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h = silu(self.labelled(self.norm1(self.conv1(x)), y, 1))
-        h = x + silu(self.labelled(self.norm2(self.conv2(h)), y, 2))
+        h = silu(self.labeled(self.norm1(self.conv1(x)), y, 1))
+        h = x + silu(self.labeled(self.norm2(self.conv2(h)), y, 2))
         return h if self.down is None else silu(halved(self.down(h)))
 
-    def labelled(self, h: Tensor, y: Tensor | None, place: int) -> Tensor:
+    def labeled(self, h: Tensor, y: Tensor | None, place: int) -> Tensor:
         """``gain * h + bias`` of the labels ``y``."""
         if not self.n_classes:
             return h
@@ -127,16 +127,16 @@ class MultiScaleBlock(nn.Module):
         return spread(gain) * h + spread(bias)
 
 
-class StandardisedConv(nn.Conv2d):
+class StandardizedConv(nn.Conv2d):
     """A 3x3 convolution whose kernels have mean 0 and deviation 1 each (Qiao et al. 2019)."""
 
     def __init__(self, width: int):
         super().__init__(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-        deviation = centred.flatten(1).std(1).view(-1, 1, 1, 1)
-        return conv2d(x, centred / (deviation + 1e-5), self.bias, padding=1)
+        centered = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        deviation = centered.flatten(1).std(1).view(-1, 1, 1, 1)
+        return conv2d(x, centered / (deviation + 1e-5), self.bias, padding=1)
 
 
 class SelfAttention(nn.Module):

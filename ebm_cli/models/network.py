@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.models.energy import REAL, Energy, Support
+from ebm_cli.energies.energy import REAL, Energy, Support
 
 ACTIVATIONS = {
     "silu": nn.SiLU,

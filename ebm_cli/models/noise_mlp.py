@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.mlp import BACKWARD
 from ebm_cli.models.network import Network, marginal
 from ebm_cli.models.network import activation as make_activation

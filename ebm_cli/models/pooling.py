@@ -10,8 +10,8 @@ from torch.nn.functional import avg_pool2d, conv2d, pad
 class ConvPool(nn.Module):
     """``avg_pool2d(conv(x), 2)``, with the pooling first.
 
-    A mean over 2x2 neighbours commutes with a convolution, and pooling takes every second of those means: so the input
-    is averaged over all its 2x2 neighbours, and then convolved with a stride of 2. The same numbers up to rounding.
+    A mean over 2x2 neighbors commutes with a convolution, and pooling takes every second of those means: so the input
+    is averaged over all its 2x2 neighbors, and then convolved with a stride of 2. The same numbers up to rounding.
 
     Args:
         conv: the convolution.
@@ -34,7 +34,7 @@ class ConvPool(nn.Module):
 
 
 def means(x: Tensor, padding: tuple[int, int]) -> Tensor:
-    """Means over all 2x2 neighbours of ``x`` ``(B, C, H, W)`` padded with zeros, ``(B, C, H - 1, W - 1)`` of that.
+    """Means over all 2x2 neighbors of ``x`` ``(B, C, H, W)`` padded with zeros, ``(B, C, H - 1, W - 1)`` of that.
 
     Two sums are quicker than the operator unless channels lie last.
     """

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ebm_cli.models.discrete import Sites, exact_log_z
-from ebm_cli.models.energy import REAL, Energy, Support
+from ebm_cli.energies.discrete import Sites, exact_log_z
+from ebm_cli.energies.energy import REAL, Energy, Support
 
 LARGEST = 20  # units on the smaller side, for an exact log Z
 LEAST = 0.01  # distance from 0 and 1 of the frequencies that biases are set to
@@ -18,30 +18,30 @@ BINARY = Support("binary")
 
 
 class Boltzmann(Energy):
-    """What both machines share: parameters, centring, the hidden units given the visible ones.
+    """What both machines share: parameters, centering, the hidden units given the visible ones.
 
-    With ``centre``, the weights multiply ``(v - m) (h - 1/2)``, m the mean of the training data, which is the same
+    With ``center``, the weights multiply ``(v - m) (h - 1/2)``, m the mean of the training data, which is the same
     family of densities with better conditioned gradients (Montavon & Mueller 2012; Melchior et al. 2016).
 
     Args: see ``RBM``.
     """
 
-    def __init__(self, shape, support: Support, n_hidden: int, weight_std: float, centre: bool):
+    def __init__(self, shape, support: Support, n_hidden: int, weight_std: float, center: bool):
         if n_hidden < 1 or weight_std < 0 or math.prod(shape) < 1:
             found = f"got n_visible={math.prod(shape)}, n_hidden={n_hidden}, weight_std={weight_std}"
             raise ValueError(f"n_visible >= 1, n_hidden >= 1 and weight_std >= 0 expected, {found}")
         super().__init__(shape, support)
         d = math.prod(self.shape)
-        self.centre = centre
+        self.center = center
         self.weight = nn.Parameter(weight_std * torch.randn(d, n_hidden))
         self.visible_bias = nn.Parameter(torch.zeros(d))
         self.hidden_bias = nn.Parameter(torch.zeros(n_hidden))
         self.register_buffer("visible_offset", torch.zeros(d))
-        self.register_buffer("hidden_offset", torch.full((n_hidden,), 0.5 if centre else 0.0))
+        self.register_buffer("hidden_offset", torch.full((n_hidden,), 0.5 if center else 0.0))
 
     def biases(self) -> tuple[Tensor, Tensor]:
         """Visible and hidden biases of the same machine without offsets."""
-        if not self.centre:
+        if not self.center:
             return self.visible_bias, self.hidden_bias
         visible = self.visible_bias - self.weight @ self.hidden_offset
         return visible, self.hidden_bias - self.from_visible(self.visible_offset)
@@ -89,7 +89,7 @@ class RBM(Boltzmann):
         n_visible: number of visible units without a data set; a data set brings its own shape.
         n_hidden: number of hidden units.
         weight_std: standard deviation of the initial weights; hidden biases start at 0.
-        centre: subtract the mean of the data and 1/2 from visible and hidden units; see ``Boltzmann``.
+        center: subtract the mean of the data and 1/2 from visible and hidden units; see ``Boltzmann``.
         fit_bias: start the visible biases at the log-odds of the training data, instead of 0.
     """
 
@@ -100,19 +100,19 @@ class RBM(Boltzmann):
         n_visible: int = 16,
         n_hidden: int = 16,
         weight_std: float = 0.01,
-        centre: bool = False,
+        center: bool = False,
         fit_bias: bool = True,
         support: Support = BINARY,
     ):
         if support.kind != "binary":
             raise ValueError(f"an RBM needs binary data (0 or 1), and these are {support.kind}; try model=gaussian_rbm")
-        super().__init__((n_visible,) if shape is None else shape, BINARY, n_hidden, weight_std, centre)
+        super().__init__((n_visible,) if shape is None else shape, BINARY, n_hidden, weight_std, center)
         self.fit_bias = fit_bias
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         mean = x.flatten(1).mean(0)
-        if self.centre:
+        if self.center:
             self.visible_offset.copy_(mean)
         if self.fit_bias:
             self.visible_bias.copy_(torch.logit(mean, LEAST) + self.weight @ self.hidden_offset)
@@ -163,7 +163,7 @@ class GaussianRBM(Boltzmann):
     Given the hidden units, the visible ones are Gaussian with mean ``b + W h`` and standard deviation s.
 
     Args:
-        shape, n_visible, n_hidden, weight_std, centre: see ``RBM``; the visible biases start at the mean of the data.
+        shape, n_visible, n_hidden, weight_std, center: see ``RBM``; the visible biases start at the mean of the data.
         std: s, in the units of the data; null learns it, from the standard deviation of the data.
     """
 
@@ -174,7 +174,7 @@ class GaussianRBM(Boltzmann):
         n_visible: int = 16,
         n_hidden: int = 16,
         weight_std: float = 0.01,
-        centre: bool = False,
+        center: bool = False,
         std: float | None = None,
         support: Support = REAL,
     ):
@@ -182,14 +182,14 @@ class GaussianRBM(Boltzmann):
             raise ValueError(f"a Gaussian RBM needs continuous data, and these are {support.kind}; try model=rbm")
         if std is not None and not std > 0:
             raise ValueError(f"std must be positive or null, got {std}")
-        super().__init__((n_visible,) if shape is None else shape, support, n_hidden, weight_std, centre)
+        super().__init__((n_visible,) if shape is None else shape, support, n_hidden, weight_std, center)
         self.learn_std = std is None
         self.log_std = nn.Parameter(torch.tensor(math.log(std or 1.0)), requires_grad=self.learn_std)
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         mean = x.flatten(1).mean(0)
-        if self.centre:
+        if self.center:
             self.visible_offset.copy_(mean)
         if self.learn_std:
             self.log_std.copy_((x.flatten(1) - mean).square().mean().sqrt().log())

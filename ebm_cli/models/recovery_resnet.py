@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, leaky_relu
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image, marginal
-from ebm_cli.models.spectral import normalised
+from ebm_cli.models.spectral import normalized
 
 
 class RecoveryResNet(Network):
     """Pre-activation residual energy ``E(x, t)``: average pooling between levels, the noise level in every block.
 
     The energy is minus the inner product of the features, summed over positions, with an embedding of t. All layers but
-    that last embedding are spectrally normalised.
+    that last embedding are spectrally normalized.
 
     Args:
         width: channels, which the multiples of each level multiply.
@@ -44,9 +44,9 @@ class RecoveryResNet(Network):
         check_image(self.shape, "RecoveryResNet", 2 ** (len(multiples) - 1))
         self.width, embedding = width, 4 * width
         self.embed = nn.Sequential(
-            normalised(linear(width, embedding)), nn.LeakyReLU(0.2), normalised(linear(embedding, embedding))
+            normalized(linear(width, embedding)), nn.LeakyReLU(0.2), normalized(linear(embedding, embedding))
         )
-        self.stem = normalised(convolution(self.shape[0], width))
+        self.stem = normalized(convolution(self.shape[0], width))
         channels, levels = width, []
         for multiple in multiples:
             level = nn.ModuleList()
@@ -84,11 +84,11 @@ class RecoveryBlock(nn.Module):
 
     def __init__(self, a: int, b: int, embedding: int):
         super().__init__()
-        self.conv1 = normalised(convolution(a, b))
-        self.noise = normalised(linear(embedding, b))
-        self.conv2 = normalised(convolution(b, b, gain=1e-5), bounded=True)
+        self.conv1 = normalized(convolution(a, b))
+        self.noise = normalized(linear(embedding, b))
+        self.conv2 = normalized(convolution(b, b, gain=1e-5), bounded=True)
         self.scale = nn.Parameter(torch.ones(b))
-        self.shortcut = normalised(convolution(a, b)) if a != b else nn.Identity()
+        self.shortcut = normalized(convolution(a, b)) if a != b else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(leaky_relu(x, 0.2)) + self.noise(embedding)[:, :, None, None]

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.network import activation as make_activation
 from ebm_cli.models.pooling import ConvPool
-from ebm_cli.models.spectral import normalised
+from ebm_cli.models.spectral import normalized
 
 
 class ResNet(Network):
     """Residual energy: a stem, blocks that may halve the image, a sum over positions, one linear layer.
 
-    Convolutions have no bias of their own and are spectrally normalised; each block adds a bias to the input of both
+    Convolutions have no bias of their own and are spectrally normalized; each block adds a bias to the input of both
     convolutions and multiplies the output of the second by a gain, per class where the model is conditional.
 
     Args:
@@ -25,7 +25,7 @@ class ResNet(Network):
         blocks: ``[multiple, halve]`` per block: channels as a multiple of ``width``, and whether to halve the image.
         conditional: gains and biases per class; labels are then needed.
         activation: see ``MLP``. With leaky_relu the sum over positions is of relu, as in the source.
-        spectral_norm: normalise convolutions; the second of a block is only bounded.
+        spectral_norm: normalize convolutions; the second of a block is only bounded.
         dropout: probability between the convolutions of a block.
         samples_in_train_mode: training's chains see dropout too, as the source's large networks do; they then belong to
             no one energy, and the power iterations of the spectral norm go on along them.
@@ -122,7 +122,7 @@ def convolution(a: int, b: int, spectral_norm: bool, bounded: bool = False, bias
     if not spectral_norm:
         return layer
     nn.init.normal_(layer.weight, std=1e-10 if bounded else 1.0)
-    return normalised(layer, bounded)
+    return normalized(layer, bounded)
 
 
 def spread(per_channel: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Spectral normalisation of weights: the plain one is torch's, the bounded one is IGEBM's."""
+"""Spectral normalization of weights: the plain one is torch's, the bounded one is IGEBM's."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class BoundedSpectralNorm(nn.Module):
         return weight / sigma.clamp_min(1.0)
 
 
-def normalised(layer: nn.Module, bounded: bool = False) -> nn.Module:
-    """``layer`` with its weight spectrally normalised, to exactly 1 or to at most 1."""
+def normalized(layer: nn.Module, bounded: bool = False) -> nn.Module:
+    """``layer`` with its weight spectrally normalized, to exactly 1 or to at most 1."""
     if not bounded:
         return spectral_norm(layer)
     parametrize.register_parametrization(layer, "weight", BoundedSpectralNorm(layer.weight.data))

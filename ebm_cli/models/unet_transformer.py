@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from ebm_cli.models.energy import REAL, Support
+from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 
 GROUPS = 32  # of every group norm
@@ -19,7 +19,7 @@ class UNetTransformer(Network):
     """``scale * linear(mean(transformer(patches(unet(x)))))``; with the defaults the source's CIFAR-10 network.
 
     The U-Net is that of diffusion models (Dhariwal & Nichol 2021) as flow matching uses it, with a constant for time;
-    the transformer normalises after its sums. Attention is written out, so that its gradient has a gradient.
+    the transformer normalizes after its sums. Attention is written out, so that its gradient has a gradient.
 
     Args:
         width: channels of the U-Net, which the multiples of each level multiply; divisible by 32.
@@ -197,7 +197,7 @@ class ImageAttention(nn.Module):
 
 
 class TokenLayer(nn.Module):
-    """A transformer's encoder layer: attention and a GELU perceptron four times as wide, normalised after each sum."""
+    """A transformer's encoder layer: attention and a GELU perceptron four times as wide, normalized after each sum."""
 
     def __init__(self, width: int, n_heads: int, dropout: float):
         super().__init__()

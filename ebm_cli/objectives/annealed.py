@@ -7,13 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.chains import Chains, Entries, needs_labels
-from ebm_cli.models.energy import Energy
+from ebm_cli.buffers.negatives import Negatives
+from ebm_cli.buffers.replay import Entries
+from ebm_cli.energies.energy import Energy, needs_labels
 from ebm_cli.objectives.contrastive import energy_distance
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 from ebm_cli.objectives.score_matching import MultiScaleDenoising
 from ebm_cli.samplers import AnnealedLangevin
-from ebm_cli.samplers.sampler import Chain, per_row
+from ebm_cli.samplers.sampler import Chain
+from ebm_cli.utils.tensors import append_dims
 
 
 class AnnealedChains(Objective):
@@ -63,7 +65,7 @@ class AnnealedChains(Objective):
         self.normal = {"log_mean": log_mean, "log_std": log_std, "data_std": data_std}
         self.kept: dict[str, Tensor] = {}
 
-    def forward(self, energy: Energy, batch, chains: Chains) -> Loss:
+    def forward(self, energy: Energy, batch, chains: Negatives) -> Loss:
         sampler = self.annealed(energy, chains)
         denoised = None
         if self.progress < self.first or self.denoising:
@@ -76,7 +78,7 @@ class AnnealedChains(Objective):
             metrics["denoising"] = denoised.loss.detach()
         return Loss(loss, metrics)
 
-    def annealed(self, energy: Energy, chains: Chains) -> AnnealedLangevin:
+    def annealed(self, energy: Energy, chains: Negatives) -> AnnealedLangevin:
         """The run's sampler, whose levels and step sizes these chains take."""
         sampler = chains.sampler
         if not isinstance(sampler, AnnealedLangevin) or sampler.over != "noise":
@@ -92,11 +94,11 @@ class AnnealedChains(Objective):
         objective = MultiScaleDenoising(sigma_min=sampler.sigma_min, sigma_max=sampler.sigma_max, **self.normal)
         return objective(energy, batch, None)
 
-    def contrast(self, energy: Energy, x: Tensor, sampler: AnnealedLangevin, chains: Chains) -> tuple[Tensor, dict]:
+    def contrast(self, energy: Energy, x: Tensor, sampler: AnnealedLangevin, chains: Negatives) -> tuple[Tensor, dict]:
         """The contrastive loss of a draw of chains, which move on."""
         index, level, chain = self.move(energy, len(x), sampler, chains)
         sigma = self.sigmas(sampler, x)[level]
-        noised = x + per_row(sigma, x) * torch.randn_like(x)
+        noised = x + append_dims(sigma, x) * torch.randn_like(x)
         at_levels = energy.given(t=torch.cat([sigma, sigma]))
         positive, negative = energies_of(at_levels, noised, chain.x)
         loss = (sigma / self.data_std * (positive - negative)).mean()
@@ -110,7 +112,9 @@ class AnnealedChains(Objective):
 
     # The chains -----------------------------------------------------------------------------------------------
 
-    def move(self, energy: Energy, n: int, sampler: AnnealedLangevin, chains: Chains) -> tuple[Tensor, Tensor, Chain]:
+    def move(
+        self, energy: Energy, n: int, sampler: AnnealedLangevin, chains: Negatives
+    ) -> tuple[Tensor, Tensor, Chain]:
         """Which chains were drawn, their levels, and where they are after their steps."""
         if not self.kept:
             self.kept = self.begin(sampler, chains)
@@ -120,41 +124,41 @@ class AnnealedChains(Objective):
         index = torch.randperm(len(self.kept["x"]), device=chains.device, generator=chains.generator)[:n]
         x, level = self.kept["x"][index], self.kept["level"][index]
         sigma = self.sigmas(sampler, x)[level]
-        seen = chains.view.of(energy.given(t=sigma), x)
+        seen = chains.frozen.of(energy.given(t=sigma), x)
         chain = sampler.at_level(sigma).sample(seen, x, n_steps=self.n_steps, generator=chains.generator)
         return index, level, chain
 
-    def begin(self, sampler: AnnealedLangevin, chains: Chains) -> dict[str, Tensor]:
+    def begin(self, sampler: AnnealedLangevin, chains: Negatives) -> dict[str, Tensor]:
         """Chains at all levels, at training examples with the noise of the level."""
         x = chains.draw_data(self.number, chains.generator)[0].to(chains.device)
         level = torch.randint(sampler.n_levels, (self.number,), device=chains.device, generator=chains.generator)
-        x = x + per_row(self.sigmas(sampler, x)[level], x) * normal_like(x, chains)
+        x = x + append_dims(self.sigmas(sampler, x)[level], x) * normal_like(x, chains)
         return {"x": x, "level": level, "chance": self.chances(x, chains)}
 
-    def put_back(self, index: Tensor, level: Tensor, x: Tensor, sampler: AnnealedLangevin, chains: Chains) -> None:
+    def put_back(self, index: Tensor, level: Tensor, x: Tensor, sampler: AnnealedLangevin, chains: Negatives) -> None:
         """Keeps moved chains: some go on to the next level, and those past the last start over."""
         chance = self.kept["chance"][index]
         level = level + (torch.rand(len(x), device=x.device, generator=chains.generator) < chance)
         over = level >= sampler.n_levels
         self.show(x, over, chains)
         new = chains.base.sample(len(x), chains.generator) + sampler.sigma_max * normal_like(x, chains)
-        self.kept["x"][index] = torch.where(per_row(over, x), new, x)
+        self.kept["x"][index] = torch.where(append_dims(over, x), new, x)
         self.kept["level"][index] = torch.where(over, 0, level)
         self.kept["chance"][index] = torch.where(over, self.chances(x, chains), chance)
 
-    def chances(self, x: Tensor, chains: Chains) -> Tensor:
+    def chances(self, x: Tensor, chains: Negatives) -> Tensor:
         """Chances of going on, one for every row of ``x``."""
         low, high = (math.log(chance) for chance in self.advance)
         return (low + (high - low) * torch.rand(len(x), device=x.device, generator=chains.generator)).exp()
 
-    def show(self, x: Tensor, over: Tensor, chains: Chains) -> None:
+    def show(self, x: Tensor, over: Tensor, chains: Negatives) -> None:
         """Leaves the chains, those at the end of their walk first, for pictures."""
         order = over.to(torch.uint8).argsort(descending=True, stable=True)
         none = torch.full_like(order, -1)
         chains.latest = Entries(x[order], none, none)
 
     @torch.no_grad()
-    def validation(self, energy: Energy, batch, chains: Chains) -> tuple[str, Tensor] | None:
+    def validation(self, energy: Energy, batch, chains: Negatives) -> tuple[str, Tensor] | None:
         """The energy distance between chains at the last level and held-out data with its noise."""
         if not self.kept:
             return None
@@ -170,6 +174,6 @@ class AnnealedChains(Objective):
         self.kept = dict(state)
 
 
-def normal_like(x: Tensor, chains: Chains) -> Tensor:
+def normal_like(x: Tensor, chains: Negatives) -> Tensor:
     """Standard normal noise from the chains' generator."""
     return torch.empty_like(x).normal_(generator=chains.generator)

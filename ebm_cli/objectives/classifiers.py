@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.models.network import marginal
 from ebm_cli.objectives.contrastive import ContrastiveDivergence, chain_metrics, contrast
 from ebm_cli.objectives.objective import Loss, Objective

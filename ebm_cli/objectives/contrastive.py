@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.chains import needs_labels
-from ebm_cli.models.energy import Energy, energy_and_grad
+from ebm_cli.energies.energy import Energy, energy_and_grad, needs_labels
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 
 STARTS = ("buffer", "data", "noise")
@@ -62,12 +61,14 @@ class ContrastiveDivergence(Objective):
         kept = None if self.start == "data" else chains.stored(len(batch.x))
         return None if kept is None else ("energy_distance", energy_distance(kept.x, batch.x))
 
-    def negatives(self, energy: Energy, batch, chains, through: int = 0):
+    def negatives(self, energy: Energy, batch, chains, backprop_steps: int = 0):
         """As many chains as there are data, started where the objective says; see ``Chains.negatives``."""
         start = {"buffer": None, "data": batch.x, "noise": "noise"}[self.start]
         per_label = self.per_label(energy)
         y = batch.y if per_label and (self.labels == "batch" or self.start == "data") else None
-        return chains.negatives(energy, len(batch.x), start=start, y=y, per_label=per_label, through=through)
+        return chains.negatives(
+            energy, len(batch.x), start=start, y=y, per_label=per_label, backprop_steps=backprop_steps
+        )
 
     def per_label(self, energy: Energy) -> bool:
         """Whether chains follow ``E(x, y)`` under labels."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 
 
@@ -20,15 +20,15 @@ class EnergyDiscrepancy(Objective):
     Args:
         sigma: standard deviation of the noise, in the units of the data.
         copies: M, noised copies per data point.
-        stabiliser: w, which bounds the logarithm from below.
+        stabilizer: w, which bounds the logarithm from below.
     """
 
-    def __init__(self, *, sigma: float = 0.5, copies: int = 16, stabiliser: float = 1.0):
+    def __init__(self, *, sigma: float = 0.5, copies: int = 16, stabilizer: float = 1.0):
         super().__init__()
-        if not sigma > 0 or copies < 1 or stabiliser < 0:
-            given = f"got sigma={sigma}, copies={copies}, stabiliser={stabiliser}"
-            raise ValueError(f"objective needs sigma > 0, copies >= 1 and stabiliser >= 0, {given}")
-        self.sigma, self.copies, self.stabiliser = float(sigma), int(copies), float(stabiliser)
+        if not sigma > 0 or copies < 1 or stabilizer < 0:
+            given = f"got sigma={sigma}, copies={copies}, stabilizer={stabilizer}"
+            raise ValueError(f"objective needs sigma > 0, copies >= 1 and stabilizer >= 0, {given}")
+        self.sigma, self.copies, self.stabilizer = float(sigma), int(copies), float(stabilizer)
 
     def forward(self, energy: Energy, batch, chains) -> Loss:
         if not energy.support.continuous:
@@ -51,7 +51,7 @@ class EnergyDiscrepancy(Objective):
     def discrepancy(self, positive: Tensor, negative: Tensor) -> Tensor:
         """The loss of every row from the energies ``(B,)`` of data and ``(B, M)`` of their copies."""
         differences = positive[:, None] - negative
-        if self.stabiliser:
-            least = torch.full_like(positive[:, None], math.log(self.stabiliser))
+        if self.stabilizer:
+            least = torch.full_like(positive[:, None], math.log(self.stabilizer))
             differences = torch.cat([differences, least], 1)
         return torch.logsumexp(differences, 1) - math.log(self.copies)

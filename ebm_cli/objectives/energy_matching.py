@@ -6,11 +6,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ebm_cli.chains import Chains, Entries, needs_labels
-from ebm_cli.models.energy import Energy, energy_and_grad
+from ebm_cli.buffers.negatives import Negatives
+from ebm_cli.buffers.replay import Entries
+from ebm_cli.energies.energy import Energy, energy_and_grad, needs_labels
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 from ebm_cli.samplers.langevin import Langevin
-from ebm_cli.samplers.sampler import per_row, row_norm, value_at
+from ebm_cli.samplers.sampler import value_at
+from ebm_cli.utils.tensors import append_dims, row_norm
 
 
 class EnergyMatching(Objective):
@@ -43,22 +45,22 @@ class EnergyMatching(Objective):
             )
         self.flow, self.weight, self.trim, self.floor = flow, contrast, trim, floor
 
-    def forward(self, energy: Energy, batch, chains: Chains) -> Loss:
+    def forward(self, energy: Energy, batch, chains: Negatives) -> Loss:
         loss, metrics = self.matching(energy, batch.x, chains)
         if self.progress >= self.flow and self.weight:
             term, more = self.contrast(energy, batch.x, chains)
             loss, metrics = loss + term, metrics | more
         return Loss(loss, metrics)
 
-    def matching(self, energy: Energy, x: Tensor, chains: Chains) -> tuple[Tensor, dict]:
+    def matching(self, energy: Energy, x: Tensor, chains: Negatives) -> tuple[Tensor, dict]:
         """The loss of the flow."""
         start = transported(chains.base.sample(len(x), chains.generator).to(x.dtype), x)
-        t = per_row(torch.rand(len(x), dtype=x.dtype, device=x.device), x)
+        t = append_dims(torch.rand(len(x), dtype=x.dtype, device=x.device), x)
         values, grad = energy_and_grad(energy, start + t * (x - start), create_graph=True)
         loss = (grad + x - start).flatten(1).square().mean(1).mean()
         return loss, {"flow": loss.detach(), "grad": row_norm(grad.detach()).mean()}
 
-    def contrast(self, energy: Energy, x: Tensor, chains: Chains) -> tuple[Tensor, dict]:
+    def contrast(self, energy: Energy, x: Tensor, chains: Negatives) -> tuple[Tensor, dict]:
         """The weighted likelihood term, with half of the negatives from data and half from the base."""
         negatives = self.negatives(energy, x, chains)
         positive, negative = energies_of(energy, x, negatives)
@@ -71,7 +73,7 @@ class EnergyMatching(Objective):
         }
         return term if self.floor is None else term.clamp_min(-self.floor), metrics
 
-    def negatives(self, energy: Energy, x: Tensor, chains: Chains) -> Tensor:
+    def negatives(self, energy: Energy, x: Tensor, chains: Negatives) -> Tensor:
         """Chains from data and from the base, in one batch, inside the support at the end."""
         sampler, n = chains.sampler, len(x)
         if not isinstance(sampler, Langevin) or sampler.noise_std is not None:
@@ -81,8 +83,8 @@ class EnergyMatching(Objective):
         from_data = torch.arange(n, device=x.device) < n // 2
         hot = value_at(sampler.temperature, sampler.n_steps - 1, sampler.n_steps)
         ramp = lambda i, m: torch.where(from_data, hot, value_at(sampler.temperature, i, m)).to(x.dtype)  # noqa: E731
-        start = torch.where(per_row(from_data, x), x, chains.base.sample(n, chains.generator).to(x.dtype))
-        seen = chains.view.of(energy, start)
+        start = torch.where(append_dims(from_data, x), x, chains.base.sample(n, chains.generator).to(x.dtype))
+        seen = chains.frozen.of(energy, start)
         chain = sampler.with_options(temperature=ramp).sample(seen, start, generator=chains.generator)
         support = energy.support
         negatives = chain.x.clamp(support.low, support.high) if support.kind == "box" else chain.x

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.chains import Chains, needs_labels
-from ebm_cli.models.energy import Energy
+from ebm_cli.buffers.negatives import Negatives
+from ebm_cli.energies.energy import Energy, needs_labels
 from ebm_cli.objectives.contrastive import ContrastiveDivergence, chain_metrics, contrast, with_labels
 from ebm_cli.objectives.objective import Loss, energies_of
 from ebm_cli.samplers.sampler import frozen
@@ -20,10 +20,10 @@ class ImprovedCD(ContrastiveDivergence):
 
     Args:
         start, energy_l2, gradient_penalty, labels: as for contrastive divergence; chains come from the buffer.
-        through: last steps that the gradient goes through; each costs a second derivative.
+        backprop_steps: last steps that the gradient goes through; each costs a second derivative.
         kl: weight of ``E(x(theta))``.
         entropy: weight of the mean logarithm of nearest distances.
-        neighbours: kept chains among which the nearest is sought.
+        neighbors: kept chains among which the nearest is sought.
         rows: of the negatives, at most so many in these terms; null for all.
     """
 
@@ -36,23 +36,23 @@ class ImprovedCD(ContrastiveDivergence):
         energy_l2: float = 0.0,
         gradient_penalty: float = 0.0,
         labels: str = "own",
-        through: int = 1,
+        backprop_steps: int = 1,
         kl: float = 1.0,
         entropy: float = 0.3,
-        neighbours: int = 100,
+        neighbors: int = 100,
         rows: int | None = None,
     ):
         super().__init__(start=start, energy_l2=energy_l2, gradient_penalty=gradient_penalty, labels=labels)
-        if through < 1 or kl < 0 or entropy < 0 or neighbours < 1:
-            given = f"got through={through}, kl={kl}, entropy={entropy}, neighbours={neighbours}"
-            raise ValueError(f"objective needs through >= 1, kl >= 0, entropy >= 0 and neighbours >= 1, {given}")
+        if backprop_steps < 1 or kl < 0 or entropy < 0 or neighbors < 1:
+            given = f"got backprop_steps={backprop_steps}, kl={kl}, entropy={entropy}, neighbors={neighbors}"
+            raise ValueError(f"objective needs backprop_steps >= 1, kl >= 0, entropy >= 0 and neighbors >= 1, {given}")
         if start != "buffer":
-            raise ValueError(f"objective.start must be buffer, where neighbours are kept, got {start!r}")
-        self.through, self.kl, self.entropy = int(through), kl, entropy
-        self.neighbours, self.rows = int(neighbours), rows
+            raise ValueError(f"objective.start must be buffer, where neighbors are kept, got {start!r}")
+        self.backprop_steps, self.kl, self.entropy = int(backprop_steps), kl, entropy
+        self.neighbors, self.rows = int(neighbors), rows
 
-    def forward(self, energy: Energy, batch, chains: Chains) -> Loss:
-        chain = self.negatives(energy, batch, chains, through=self.through)
+    def forward(self, energy: Energy, batch, chains: Negatives) -> Loss:
+        chain = self.negatives(energy, batch, chains, backprop_steps=self.backprop_steps)
         positive, negative = energies_of(with_labels(energy, batch.y, chain), batch.x, chain.x)
         loss, metrics = contrast(positive, negative, self.energy_l2)
         loss = loss + self.slope_penalty(energy, batch)
@@ -64,9 +64,9 @@ class ImprovedCD(ContrastiveDivergence):
         metrics |= chain_metrics(chain) | {"icd/energy": judged.detach(), "icd/log_nearest": spread.detach()}
         return Loss(loss + self.kl * judged - self.entropy * spread, metrics)
 
-    def others(self, chains: Chains) -> Tensor:
+    def others(self, chains: Negatives) -> Tensor:
         """Kept chains, as they are now."""
-        return chains.buffer.draw(min(self.neighbours, chains.buffer.size), chains.generator)[1].x
+        return chains.buffer.draw(min(self.neighbors, chains.buffer.size), chains.generator)[1].x
 
 
 def log_nearest(x: Tensor, others: Tensor) -> Tensor:

@@ -8,15 +8,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ebm_cli.chains import Chains, Entries, needs_labels
-from ebm_cli.devices import everyone, rank, world
-from ebm_cli.models.energy import Energy, energies
+from ebm_cli.buffers.negatives import Negatives
+from ebm_cli.buffers.replay import Entries
+from ebm_cli.energies.energy import Energy, energies, needs_labels
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 from ebm_cli.samplers.ais import effective_size
 from ebm_cli.samplers.path import log_mean_exp
 from ebm_cli.samplers.reweighted import Reweighted
 from ebm_cli.samplers.sampler import Chain
 from ebm_cli.samplers.smc import systematic
+from ebm_cli.utils.distributed import everyone, rank, world
 
 SHOWN = 512  # walkers, drawn by weight, that pictures show
 
@@ -51,7 +52,7 @@ class Jarzynski(Objective):
         self.walkers = Walkers(int(walkers), resample_below)
         self.witnesses = Walkers(int(witnesses), resample_below) if witnesses else None
 
-    def forward(self, energy: Energy, batch, chains: Chains) -> Loss:
+    def forward(self, energy: Energy, batch, chains: Negatives) -> Loss:
         if needs_labels(energy):
             raise ValueError("objective=jarzynski: weights compare walkers of one density; use model.conditional=false")
         kernel = Reweighted(chains.sampler)
@@ -75,7 +76,7 @@ class Jarzynski(Objective):
         return Loss(positive.mean() - expected, metrics)
 
     @torch.no_grad()
-    def validation(self, energy: Energy, batch, chains: Chains) -> tuple[str, Tensor] | None:
+    def validation(self, energy: Energy, batch, chains: Negatives) -> tuple[str, Tensor] | None:
         """The cross-entropy of held-out data in nats, log Z estimated for the very weights that are judged."""
         if not (self.witnesses and self.witnesses.tensors):
             return None
@@ -107,14 +108,14 @@ class Walkers:
         self.number, self.resample_below = number, resample_below
         self.tensors: dict[str, Tensor] = {}
 
-    def move(self, kernel: Reweighted, energy: Energy, chains: Chains) -> tuple[Tensor, Tensor, Chain]:
+    def move(self, kernel: Reweighted, energy: Energy, chains: Negatives) -> tuple[Tensor, Tensor, Chain]:
         """Where the walkers are, their log-weights under ``energy``, and the chain that takes them on from there."""
         if not self.tensors:
             self.tensors = kernel.start_from(chains.base, self.number, chains.generator)
         walkers = {name: value.to(chains.device) for name, value in self.tensors.items()}
         x, found = walkers.pop("x"), []
         keep = lambda i, state, info: found.append(info.extra["log_w"]) if i == 0 else None  # noqa: E731
-        seen = chains.view.of(energy, x)
+        seen = chains.frozen.of(energy, x)
         chain = kernel.sample(seen, x, generator=chains.generator, aux=walkers, callback=keep)
         self.resample({"x": chain.x, **chain.state.aux}, chains.generator)
         return x, found[0], chain
@@ -133,14 +134,14 @@ class Walkers:
             walkers = {name: gathered(value)[own] for name, value in walkers.items()}
         self.tensors = walkers | {"log_w": torch.where(now, log_mean_exp(log_w), walkers["log_w"])}
 
-    def log_z(self, energy: Energy, chains: Chains) -> tuple[Tensor, float]:
+    def log_z(self, energy: Energy, chains: Negatives) -> tuple[Tensor, float]:
         """log Z of any energy near the present one, and the temperature it refers to."""
         at, value, log_w = (self.tensors[name].to(chains.device) for name in ("at", "value", "log_w"))
         temperature = Reweighted(chains.sampler).temperature
         now = energies(energy, at, chunk_size=chains.sampler.chunk_size).double() / temperature
         return log_mean_exp(gathered(log_w + value - now)), temperature
 
-    def show(self, chains: Chains) -> None:
+    def show(self, chains: Negatives) -> None:
         """Leaves some walkers, drawn by weight, for pictures."""
         x = self.tensors["x"]
         index = systematic(self.tensors["log_w"], chains.generator)[:: math.ceil(len(x) / SHOWN)]

@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation: a density without chains, its normaliser learned."""
+"""Noise-contrastive estimation: a density without chains, its normalizer learned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 
 

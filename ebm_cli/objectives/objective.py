@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 
 
 class Loss(NamedTuple):
-    """A scalar to minimise, and detached device scalars to log."""
+    """A scalar to minimize, and detached device scalars to log."""
 
     loss: Tensor
     metrics: dict[str, Tensor]

@@ -1,12 +1,12 @@
-"""Pseudo-likelihood: every site of a discrete input given all others, which needs no normaliser."""
+"""Pseudo-likelihood: every site of a discrete input given all others, which needs no normalizer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ebm_cli.models.discrete import Sites
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.discrete import Sites
+from ebm_cli.energies.energy import Energy
 from ebm_cli.objectives.objective import Loss, Objective, energies_of
 
 

@@ -1,4 +1,4 @@
-"""Score matching: fits the gradient of the energy, so that no normaliser and no chain is needed."""
+"""Score matching: fits the gradient of the energy, so that no normalizer and no chain is needed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy, energy_and_grad
+from ebm_cli.energies.energy import Energy, energy_and_grad
 from ebm_cli.objectives.objective import Loss, Objective
-from ebm_cli.samplers.sampler import row_norm
+from ebm_cli.utils.tensors import row_norm
 
 
 class ScoreMatching(Objective):

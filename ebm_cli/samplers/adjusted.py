@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy, Support
-from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, in_train_mode, per_row, value_at
+from ebm_cli.energies.energy import Energy, Support
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, in_train_mode, value_at
+from ebm_cli.utils.tensors import append_dims
 
 GAMMA, DELAY, KAPPA = 0.05, 10, 0.75  # of dual averaging (Hoffman & Gelman 2014, section 3.2)
 
@@ -101,7 +102,7 @@ class Adjusted(Sampler):
         return {"step_size": step_size} if self.adapt_steps else {}
 
     def tuned(self, aux: dict, acceptance: Tensor) -> dict:
-        """Dual averaging of the log step size towards the target, over all chains; frozen after ``adapt_steps``."""
+        """Dual averaging of the log step size toward the target, over all chains; frozen after ``adapt_steps``."""
         if not self.adapt_steps:
             return aux
         count = aux["adapted"] + 1
@@ -130,7 +131,7 @@ def inside(x: Tensor, support: Support) -> Tensor:
 
 def chosen(accept: Tensor, new: State, old: State) -> State:
     """Row by row the new state where accepted, else the old one."""
-    pick = per_row(accept, new.x)
+    pick = append_dims(accept, new.x)
     grad = None if new.grad is None else torch.where(pick, new.grad, old.grad)
     return State(torch.where(pick, new.x, old.x), torch.where(accept, new.energy, old.energy), grad, old.aux)
 

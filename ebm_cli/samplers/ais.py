@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_cli.models.bases import Base
-from ebm_cli.models.energy import Energy, as_energy, energies
+from ebm_cli.energies.bases import Base
+from ebm_cli.energies.energy import Energy, as_energy, energies
 from ebm_cli.samplers.gibbs import Gibbs
 from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.path import LADDERS, Path, base_for, equal_length, interpolate, ladder_of, log_mean_exp
@@ -190,7 +190,7 @@ class AIS(Sampler):
 
 def imbalance(move: Sampler, path: Path, a: Tensor, b: Tensor) -> Tensor:
     """``log p(b) q(a | b) - log p(a) q(b | a)``: 0 on average over what leaves p invariant, and for a reversible q."""
-    there, back = move.log_kernel(path, a, b), move.log_kernel(path, b, a)
+    there, back = move.log_transition(path, a, b), move.log_transition(path, b, a)
     return (energies(path, a) - energies(path, b) + back - there).double()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.boundary import at_border, check_boundary
 from ebm_cli.samplers.langevin import Langevin
-from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, row_norm, value_at, whole
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, value_at, whole
+from ebm_cli.utils.tensors import append_dims, row_norm
 
 
 class AnnealedLangevin(Langevin):
@@ -145,10 +146,10 @@ class GradientDescent(Sampler):
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         value, grad = self.evaluate(energy, state.x)
-        x = state.x - per_row(value_at(self.step_size, i, n), grad) * self.clipped(grad)
+        x = state.x - append_dims(value_at(self.step_size, i, n), grad) * self.clipped(grad)
         return State(at_border(x, self.boundary, energy.support)), Info(value, grad)
 
     def clipped(self, grad: Tensor) -> Tensor:
         if self.grad_clip is None:
             return grad
-        return grad * per_row((self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0), grad)
+        return grad * append_dims((self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0), grad)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ebm_cli.models.energy import Support
+from ebm_cli.energies.energy import Support
 
 BOUNDARIES = (None, "clamp", "reflect")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.models.discrete import Sites
-from ebm_cli.models.energy import Energy
-from ebm_cli.samplers.sampler import Info, Sampler, State, per_row, value_at
+from ebm_cli.energies.discrete import Sites
+from ebm_cli.energies.energy import Energy
+from ebm_cli.samplers.sampler import Info, Sampler, State, value_at
+from ebm_cli.utils.tensors import append_dims
 
 
 class Discrete(Sampler):
@@ -20,8 +21,8 @@ class Discrete(Sampler):
         """The sites of this energy's inputs."""
         return Sites(energy.shape, energy.support)
 
-    def check_start(self, energy, x, n, through):
-        super().check_start(energy, x, n, through)
+    def check_start(self, energy, x, n, backprop_steps):
+        super().check_start(energy, x, n, backprop_steps)
         if not torch.equal(x, self.sites(energy).points(self.sites(energy).codes(x), x.dtype)):
             raise ValueError(f"chains must start at {energy.support.kind} inputs, and these have other values")
 
@@ -29,7 +30,7 @@ class Discrete(Sampler):
 class Proposing(Discrete):
     """A proposal from the gradient, accepted or refused (Metropolis & Hastings).
 
-    A transition defines ``log_rates``, unnormalised log-probabilities ``(B, n, k)`` of every value at every site; how
+    A transition defines ``log_rates``, unnormalized log-probabilities ``(B, n, k)`` of every value at every site; how
     they make one proposal is ``propose`` and ``log_proposal``.
     """
 
@@ -53,7 +54,7 @@ class Proposing(Discrete):
         log_ratio = self.log_ratio(sites, state, new, i, n)
         u = torch.rand(len(codes), device=codes.device, dtype=log_ratio.dtype, generator=generator)
         accepted = u.log() < log_ratio
-        pick = lambda a, b: torch.where(per_row(accepted, a), a, b)  # noqa: E731
+        pick = lambda a, b: torch.where(append_dims(accepted, a), a, b)  # noqa: E731
         kept = State(*map(pick, new[:3], state[:3]), state.aux)
         return kept, Info(state.energy, state.grad, log_ratio.exp().clamp_max(1.0))
 
@@ -63,7 +64,7 @@ class Proposing(Discrete):
         back = self.log_proposal(sites, self.log_rates(sites, b.x, b.grad, i, n), sites.codes(b.x), sites.codes(a.x))
         return (a.energy - b.energy) / value_at(self.temperature, i, n) + back - there
 
-    def log_kernel(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
+    def log_transition(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
         """``log`` of the probability to go from a to b != a in one step, ``(B,)``."""
         sites = self.sites(energy)
         start, end = self.evaluated(energy, State(a)), self.evaluated(energy, State(b))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.models.discrete import Sites
-from ebm_cli.models.energy import Energy, energies
+from ebm_cli.energies.discrete import Sites
+from ebm_cli.energies.energy import Energy, energies
 from ebm_cli.samplers.discrete import Discrete, categorical
-from ebm_cli.samplers.sampler import Info, Schedule, State, per_row, value_at
+from ebm_cli.samplers.sampler import Info, Schedule, State, value_at
+from ebm_cli.utils.tensors import append_dims
 
 SCANS = ("systematic", "random", "block")
 
@@ -21,7 +22,7 @@ class Gibbs(Discrete):
     Args:
         n_steps: sweeps per chain.
         scan: ``systematic`` goes through the sites in order; ``random`` draws a site per chain and redraw; ``block``
-            calls ``energy.gibbs_step(x, generator)`` (an RBM's layers, the colours of an Ising lattice), also where the
+            calls ``energy.gibbs_step(x, generator)`` (an RBM's layers, the colors of an Ising lattice), also where the
             inputs are real (a Gaussian RBM).
         temperature: T; blocks know 1 only.
         chunk_size: evaluate at most so many inputs at a time.
@@ -50,9 +51,9 @@ class Gibbs(Discrete):
         elif not hasattr(energy, "gibbs_step"):
             raise ValueError(f"scan=block needs an energy with gibbs_step; {type(energy).__name__} has none")
 
-    def check_start(self, energy, x, n, through):
+    def check_start(self, energy, x, n, backprop_steps):
         check = super() if energy.support.kind in self.supports else super(Discrete, self)
-        check.check_start(energy, x, n, through)
+        check.check_start(energy, x, n, backprop_steps)
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         if self.scan == "block":
@@ -74,7 +75,7 @@ class Gibbs(Discrete):
     def redraw(self, energy: Energy, sites: Sites, x: Tensor, value: Tensor, site: Tensor, temperature, generator):
         """Positions and energies after one redraw of ``site``."""
         points, values = self.alternatives(energy, sites, x, value, site)
-        drawn = categorical(-values / per_row(temperature, values), generator)
+        drawn = categorical(-values / append_dims(temperature, values), generator)
         every = torch.arange(len(x), device=x.device)
         return points[every, drawn], values[every, drawn]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.models.discrete import Sites
+from ebm_cli.energies.discrete import Sites
 from ebm_cli.samplers.discrete import Proposing, categorical
-from ebm_cli.samplers.sampler import Schedule, per_row, value_at
+from ebm_cli.samplers.sampler import Schedule, value_at
+from ebm_cli.utils.tensors import append_dims
 
 
 class GibbsWithGradients(Proposing):
@@ -26,7 +27,7 @@ class GibbsWithGradients(Proposing):
 
     def log_rates(self, sites: Sites, x: Tensor, grad: Tensor, i: int, n: int) -> Tensor:
         change = sites.first_order(x, grad)
-        rates = -change / (2 * per_row(value_at(self.temperature, i, n), change))
+        rates = -change / (2 * append_dims(value_at(self.temperature, i, n), change))
         return rates.scatter(2, sites.codes(x)[:, :, None], -torch.inf)  # staying is no move
 
     def propose(self, sites: Sites, codes: Tensor, rates: Tensor, generator) -> Tensor:
@@ -66,8 +67,8 @@ class DiscreteMALA(Proposing):
 
     def log_rates(self, sites: Sites, x: Tensor, grad: Tensor, i: int, n: int) -> Tensor:
         change = sites.first_order(x, grad)
-        rates = -change / (2 * per_row(value_at(self.temperature, i, n), change))
-        cost = rates.new_full((), sites.jump) / (2 * per_row(value_at(self.step_size, i, n), change))
+        rates = -change / (2 * append_dims(value_at(self.temperature, i, n), change))
+        cost = rates.new_full((), sites.jump) / (2 * append_dims(value_at(self.step_size, i, n), change))
         stays = torch.nn.functional.one_hot(sites.codes(x), sites.k).to(rates.dtype)
         return rates - (1 - stays) * cost
 

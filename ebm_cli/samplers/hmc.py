@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy, Support
+from ebm_cli.energies.energy import Energy, Support
 from ebm_cli.samplers.adjusted import Adjusted, normal
 from ebm_cli.samplers.boundary import reflect
-from ebm_cli.samplers.sampler import Schedule, State, per_row, whole
+from ebm_cli.samplers.sampler import Schedule, State, whole
+from ebm_cli.utils.tensors import append_dims
 
 
 class HMC(Adjusted):
@@ -54,16 +55,16 @@ class HMC(Adjusted):
         h = self.jittered(step_size, state.x, generator)
         momentum = normal(state.x, generator)
         before = state.energy / temperature + kinetic(momentum)
-        end, momentum = self.leapfrog(energy, state, momentum, h, per_row(temperature, state.x))
+        end, momentum = self.leapfrog(energy, state, momentum, h, append_dims(temperature, state.x))
         after = end.energy / temperature + kinetic(momentum)
         return end, before - after, self.n_leapfrog
 
     def jittered(self, step_size, x: Tensor, generator):
         """Step sizes of the trajectories, one per chain where there is jitter, shaped to multiply ``x``."""
         if not self.jitter:
-            return per_row(step_size, x)
+            return append_dims(step_size, x)
         uniform = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
-        return per_row(step_size * (1 + self.jitter * (2 * uniform - 1)), x)
+        return append_dims(step_size * (1 + self.jitter * (2 * uniform - 1)), x)
 
     def leapfrog(self, energy: Energy, state: State, momentum: Tensor, h, temperature) -> tuple[State, Tensor]:
         """Position and momentum after the trajectory: reversible, and of constant volume."""

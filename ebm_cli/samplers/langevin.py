@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.boundary import at_border, check_boundary
-from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, row_norm, value_at
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, value_at
+from ebm_cli.utils.tensors import append_dims, row_norm
 
 
 class Langevin(Sampler):
@@ -77,7 +78,7 @@ class Langevin(Sampler):
         if self.clip_by == "value":
             return grad.clamp(-self.grad_clip, self.grad_clip)
         scale = (self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0)
-        return grad * per_row(scale, grad)
+        return grad * append_dims(scale, grad)
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         if self.noise_first:
@@ -93,14 +94,14 @@ class Langevin(Sampler):
         """``x - step_size * clip(grad)``."""
         step_size, grad = value_at(self.step_size, i, n), self.clip(grad)
         if isinstance(step_size, Tensor):
-            return x - per_row(step_size, x) * grad
+            return x - append_dims(step_size, x) * grad
         return torch.sub(x, grad, alpha=step_size)
 
     def add_noise(self, x: Tensor, i: int, n: int, generator) -> Tensor:
         noise, std = torch.empty_like(x).normal_(generator=generator), self.noise_at(i, n)
-        return x + noise.mul_(per_row(std, x)) if isinstance(std, Tensor) else torch.add(x, noise, alpha=std)
+        return x + noise.mul_(append_dims(std, x)) if isinstance(std, Tensor) else torch.add(x, noise, alpha=std)
 
-    def log_kernel(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
+    def log_transition(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
         """``log q(b | a)`` of the first step, clip included, ``(B,)``.
 
         Raises:
@@ -114,7 +115,7 @@ class Langevin(Sampler):
     def log_density(self, a: Tensor, grad: Tensor, b: Tensor) -> Tensor:
         """``log q(b | a)`` from the gradient at ``a``, already evaluated."""
         std = self.noise_at(0, 1)
-        z = (b - a + per_row(value_at(self.step_size, 0, 1), a) * self.clip(grad)) / per_row(std, a)
+        z = (b - a + append_dims(value_at(self.step_size, 0, 1), a) * self.clip(grad)) / append_dims(std, a)
         log_std = std.log() if isinstance(std, Tensor) else math.log(std)
         d = a[0].numel()
         return -0.5 * z.flatten(1).square().sum(1) - d * (log_std + 0.5 * math.log(2 * math.pi))

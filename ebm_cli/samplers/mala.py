@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.adjusted import Adjusted, normal
 from ebm_cli.samplers.boundary import at_border
-from ebm_cli.samplers.sampler import Schedule, State, per_row, row_norm
+from ebm_cli.samplers.sampler import Schedule, State
+from ebm_cli.utils.tensors import append_dims, row_norm
 
 
 class MALA(Adjusted):
@@ -49,10 +50,10 @@ class MALA(Adjusted):
     def drift(self, grad: Tensor) -> Tensor:
         if self.grad_clip is None:
             return grad
-        return grad * per_row((self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0), grad)
+        return grad * append_dims((self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0), grad)
 
     def propose(self, energy: Energy, state: State, step_size, temperature, generator):
-        h, t = per_row(step_size, state.x), per_row(temperature, state.x)
+        h, t = append_dims(step_size, state.x), append_dims(temperature, state.x)
         noise = (2 * h * t) ** 0.5 * normal(state.x, generator)
         x = state.x - h * self.drift(state.grad) + noise
         value, grad = self.evaluate(energy, x)
@@ -94,7 +95,7 @@ class RandomWalkMetropolis(Adjusted):
         )
 
     def propose(self, energy: Energy, state: State, step_size, temperature, generator):
-        x = state.x + per_row(step_size, state.x) * normal(state.x, generator)
+        x = state.x + append_dims(step_size, state.x) * normal(state.x, generator)
         x = at_border(x, self.boundary, energy.support)
         value, _ = self.evaluate(energy, x)
         return State(x, value), (state.energy - value) / temperature, 1

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.models.bases import Base, BernoulliBase, GaussianBase, UniformBox
-from ebm_cli.models.compositions import Composition
-from ebm_cli.models.discrete import UniformStates, placed
-from ebm_cli.models.energy import Energy, energies
+from ebm_cli.energies.bases import Base, BernoulliBase, GaussianBase, UniformBox
+from ebm_cli.energies.compositions import Composition
+from ebm_cli.energies.discrete import UniformStates, placed
+from ebm_cli.energies.energy import Energy, energies
 
 LADDERS = ("linear", "geometric", "sigmoid", "adaptive")
 
@@ -19,7 +19,7 @@ class Path(Composition):
     """``(1 - beta) base(x) + beta E(x) / T``: the geometric path, from the base at 0 to the energy at 1.
 
     Args:
-        base: normalised, so that ``log Z`` is 0 at beta = 0.
+        base: normalized, so that ``log Z`` is 0 at beta = 0.
         energy: the target.
         beta: where on the path, in [0, 1].
         temperature: T of the target.

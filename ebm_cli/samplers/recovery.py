@@ -7,11 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.models.compositions import Measured, Tempered
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.compositions import Measured, Tempered
+from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.boundary import at_border
 from ebm_cli.samplers.langevin import Langevin
-from ebm_cli.samplers.sampler import Chain, Info, Sampler, State, per_row
+from ebm_cli.samplers.sampler import Chain, Info, Sampler, State
+from ebm_cli.utils.tensors import append_dims
 
 
 class Ladder:
@@ -33,7 +34,7 @@ class Ladder:
     clean: list[float]
     noise: list[float]
     step: list[float]
-    told: list[float]
+    conditioning: list[float]
     temperature: list[float]
     weight: list[float]
     open: bool
@@ -62,7 +63,7 @@ class VariancePreserving(Ladder):
         self.scale, self.std = [*ratio[:-1].sqrt().tolist(), 1.0], (1 - ratio).sqrt().tolist()
         self.clean, self.noise = kept[:-1].sqrt().tolist(), noise.tolist()
         self.step = (step * noise / noise[0] * (1 - ratio)).tolist()
-        self.told, self.temperature = [float(t) for t in range(n_levels)], self.step
+        self.conditioning, self.temperature = [float(t) for t in range(n_levels)], self.step
         self.weight = [self.std[0] / std for std in self.std]
         self.open, self.start = True, 0.0
 
@@ -95,7 +96,7 @@ class VarianceExploding(Ladder):
         self.scale, self.clean, self.noise = [1.0] * n_levels, [1.0] * n_levels, sigma[:-1]
         self.std = [math.sqrt(b**2 - a**2) for a, b in zip(sigma, sigma[1:], strict=False)]
         self.step = [step * std**2 for std in self.std]
-        self.told, self.temperature = self.noise, [1.0] * n_levels
+        self.conditioning, self.temperature = self.noise, [1.0] * n_levels
         self.weight = [noise / data_std for noise in self.noise]
         self.open, self.start = False, sigma_max
 
@@ -126,7 +127,7 @@ class RecoverySampler(Sampler):
 
     def conditional(self, energy: Energy, noisy: Tensor, t: Tensor) -> Energy:
         """The energy of ``y_t`` given ``x_(t+1) = noisy``, one level ``t`` ``(B,)`` per row."""
-        part = Tempered(energy.given(t=self.row("told", t, noisy)), self.row("temperature", t, noisy))
+        part = Tempered(energy.given(t=self.row("conditioning", t, noisy)), self.row("temperature", t, noisy))
         std = self.row("std", t, noisy)
         if self.levels.open:
             std = torch.where(t == len(self.levels) - 1, math.inf, std)
@@ -170,8 +171,8 @@ class RecoverySampler(Sampler):
     def finish(self, energy: Energy, state: State, generator) -> State:
         x, t = state.x / self.levels.scale[0], torch.zeros(len(state.x), dtype=torch.long, device=state.x.device)
         if self.denoise:
-            _, grad = self.evaluate(energy.given(t=self.row("told", t, x)), x)
-            grad = grad / per_row(self.row("temperature", t, x), x)
+            _, grad = self.evaluate(energy.given(t=self.row("conditioning", t, x)), x)
+            grad = grad / append_dims(self.row("temperature", t, x), x)
             x = x - self.levels.noise[0] ** 2 * grad
         x = at_border(x, "clamp" if energy.support.kind == "box" else None, energy.support)
         return state._replace(x=x, energy=None, grad=None)

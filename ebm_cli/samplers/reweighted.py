@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy, energies
+from ebm_cli.energies.energy import Energy, energies
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.sampler import Info, Sampler, State
 from ebm_cli.samplers.tempering import Ladder

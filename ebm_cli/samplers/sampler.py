@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy, Plain, as_energy, energies, energy_and_grad
+from ebm_cli.energies.energy import Energy, Plain, as_energy, energies, energy_and_grad
+from ebm_cli.utils.tensors import row_norm
 
 Schedule = float | Tensor | Callable[[int, int], float]
 
@@ -63,7 +64,7 @@ class Chain:
         stats: per-step means over chains, device tensors ``(n_steps,)`` by name; where no callback watches,
             ``grad_norm`` is that of the last step alone, ``(1,)``: it costs as much as a small network.
         log_w: log-weights ``(B,)`` of weighted samplers (AIS, SMC), else None.
-        x_live: ``x`` with the graph through the last ``through`` steps, else None.
+        x_live: ``x`` with the graph through the last ``backprop_steps`` steps, else None.
         y: labels ``(B,)`` that the chains were driven under, where the caller knows them.
     """
 
@@ -78,18 +79,6 @@ class Chain:
 def value_at(schedule: Schedule, i: int, n: int):
     """``schedule`` itself where it is a number or a ``(B,)`` tensor, else ``schedule(i, n)`` for step i of n."""
     return schedule(i, n) if callable(schedule) and not isinstance(schedule, Tensor) else schedule
-
-
-def per_row(value, x: Tensor):
-    """A number as it is, a ``(B,)`` tensor shaped to multiply ``x``."""
-    if isinstance(value, Tensor) and value.ndim == 1:
-        return value.view(-1, *[1] * (x.ndim - 1))
-    return value
-
-
-def row_norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each row, ``(B, *shape) -> (B,)``."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
 class Sampler:
@@ -107,7 +96,7 @@ class Sampler:
         supports: kinds of input that the transition moves.
         uses_gradient: whether it needs the gradient of the energy.
         exact: whether its stationary law is the target itself, without a bias of the step size.
-        differentiable: whether ``sample(through=...)`` can send gradients through its steps.
+        differentiable: whether ``sample(backprop_steps=...)`` can send gradients through its steps.
         weighted: whether its chains follow the target only together with ``Chain.log_w``.
     """
 
@@ -150,7 +139,7 @@ class Sampler:
         """What remains to be done after the last step: usually nothing."""
         return state
 
-    def log_kernel(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
+    def log_transition(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
         """``log q(b | a)`` of one step, ``(B,)``.
 
         Raises:
@@ -200,7 +189,7 @@ class Sampler:
         n_steps: int | None = None,
         generator: torch.Generator | None = None,
         callback: Callable[[int, State, Info], None] | None = None,
-        through: int = 0,
+        backprop_steps: int = 0,
         aux: dict[str, Tensor] | None = None,
     ) -> Chain:
         """Runs the chains from start to end.
@@ -223,19 +212,19 @@ class Sampler:
         """
         energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
-        self.check_start(energy, x, n, through)
+        self.check_start(energy, x, n, backprop_steps)
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(energy):
             with frozen(energy):
                 state = self.init(energy, x.detach().clone(), generator)
                 known = {name: value for name, value in (aux or {}).items() if name in state.aux}
                 state = state._replace(aux=state.aux | known)
-                state, infos = self.stepped(energy, state, range(n - through), n, generator, callback)
-            if through:
+                state, infos = self.stepped(energy, state, range(n - backprop_steps), n, generator, callback)
+            if backprop_steps:
                 state = state._replace(x=state.x.detach().requires_grad_(), energy=None, grad=None)
                 with torch.enable_grad():
-                    state, live = self.stepped(energy, state, range(n - through, n), n, generator, callback)
+                    state, live = self.stepped(energy, state, range(n - backprop_steps, n), n, generator, callback)
                 infos += live
-            x_live = state.x if through else None
+            x_live = state.x if backprop_steps else None
             state = self.finish(energy, _detached(state), generator)
             stats = _stack(infos)
         _raise_if_not_finite(state, stats, self)
@@ -251,18 +240,20 @@ class Sampler:
             infos.append(_kept(i, n, state, info, callback))
         return state, infos
 
-    def check_start(self, energy: Energy, x: Tensor, n: int, through: int) -> None:
-        """Raises ValueError for starting points that do not fit the energy, or a ``through`` that cannot be."""
+    def check_start(self, energy: Energy, x: Tensor, n: int, backprop_steps: int) -> None:
+        """Raises ValueError for starting points that do not fit the energy, or a ``backprop_steps`` that cannot be."""
         if not isinstance(energy, Plain) and tuple(x.shape[1:]) != energy.shape:
             raise ValueError(
                 f"chains start at inputs of shape {tuple(x.shape[1:])}, and this energy takes {energy.shape}"
             )
         if not x.is_floating_point():
             raise ValueError(f"chains start at floating-point inputs, got {x.dtype}")
-        if not 0 <= through <= n:
-            raise ValueError(f"through must lie between 0 and n_steps={n}, got {through}")
-        if through and not self.differentiable:
-            raise ValueError(f"through={through}: the steps of {type(self).__name__} have no gradient; use Langevin")
+        if not 0 <= backprop_steps <= n:
+            raise ValueError(f"backprop_steps must lie between 0 and n_steps={n}, got {backprop_steps}")
+        if backprop_steps and not self.differentiable:
+            raise ValueError(
+                f"backprop_steps={backprop_steps}: the steps of {type(self).__name__} have no gradient; use Langevin"
+            )
 
 
 def whole(name: str, value) -> int:
@@ -346,6 +337,6 @@ def _raise_if_not_finite(state: State, stats: dict, sampler: Sampler) -> None:
 
 
 __all__ = [
-    "Chain", "DivergenceError", "Info", "Sampler", "State", "evaluation_mode", "frozen", "in_train_mode", "per_row",
-    "row_norm", "value_at", "whole",
+    "Chain", "DivergenceError", "Info", "Sampler", "State", "evaluation_mode", "frozen", "in_train_mode", "value_at",
+    "whole",
 ]  # fmt: skip

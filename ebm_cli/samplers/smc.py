@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.models.bases import Base
+from ebm_cli.energies.bases import Base
 from ebm_cli.samplers.ais import AIS, effective_size
 from ebm_cli.samplers.path import log_mean_exp
 from ebm_cli.samplers.sampler import Sampler, State

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.mala import MALA
 from ebm_cli.samplers.sampler import Info, Sampler, State, value_at, whole
 
@@ -54,7 +54,7 @@ class Ladder(Sampler):
 
 
 class ParallelTempering(Ladder):
-    """Replicas at all temperatures, moved in one batch, neighbours swapped in even and odd turns (Geyer 1991).
+    """Replicas at all temperatures, moved in one batch, neighbors swapped in even and odd turns (Geyer 1991).
 
     ``x`` is the coldest replica; the others travel in ``aux``. Reported: the acceptance of swaps of each pair,
     ``swap_rate_k``, and ``round_trips``, how many replicas came back to the coldest place from the hottest, per step.

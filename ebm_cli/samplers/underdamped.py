@@ -7,11 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from ebm_cli.models.energy import Energy
+from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.adjusted import normal
 from ebm_cli.samplers.boundary import reflect
 from ebm_cli.samplers.hmc import facing
-from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, per_row, value_at
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, value_at
+from ebm_cli.utils.tensors import append_dims
 
 
 class UnderdampedLangevin(Sampler):
@@ -57,7 +58,7 @@ class UnderdampedLangevin(Sampler):
 
     def start(self, x: Tensor, generator) -> dict[str, Tensor]:
         spread = value_at(self.temperature, 0, 1)
-        return {"velocity": per_row(spread, x) ** 0.5 * normal(x, generator)}
+        return {"velocity": append_dims(spread, x) ** 0.5 * normal(x, generator)}
 
     def init(self, energy: Energy, x: Tensor, generator) -> State:
         return self.evaluated(energy, State(x, aux=self.start(x, generator)))
@@ -79,7 +80,7 @@ class UnderdampedLangevin(Sampler):
 
     def letter_A(self, state: State, time, temperature, energy: Energy, generator) -> State:
         velocity = state.aux["velocity"]
-        x = state.x + per_row(time, state.x) * velocity
+        x = state.x + append_dims(time, state.x) * velocity
         if self.boundary:
             support = energy.support
             velocity = velocity * facing(x, support)
@@ -87,12 +88,12 @@ class UnderdampedLangevin(Sampler):
         return State(x, aux=state.aux | {"velocity": velocity})
 
     def letter_B(self, state: State, time, temperature, energy: Energy, generator) -> State:
-        velocity = state.aux["velocity"] - per_row(time, state.x) * state.grad
+        velocity = state.aux["velocity"] - append_dims(time, state.x) * state.grad
         return state._replace(aux=state.aux | {"velocity": velocity})
 
     def letter_O(self, state: State, time, temperature, energy: Energy, generator) -> State:
         kept = torch.exp(-self.friction * time) if isinstance(time, Tensor) else math.exp(-self.friction * time)
         spread = ((1 - kept**2) * temperature) ** 0.5
-        noise = per_row(spread, state.x) * normal(state.x, generator)
-        velocity = per_row(kept, state.x) * state.aux["velocity"] + noise
+        noise = append_dims(spread, state.x) * normal(state.x, generator)
+        velocity = append_dims(kept, state.x) * state.aux["velocity"] + noise
         return state._replace(aux=state.aux | {"velocity": velocity})

@@ -165,7 +165,7 @@ def insert(file: Path, where: str, content: str) -> None:
     Raises:
         ValueError: if the document has no place for it.
     """
-    from ebm_cli.run import write_text
+    from ebm_cli.utils.files import write_text
 
     text = file.read_text() if file.is_file() else ""
     if where not in blocks(text):

@@ -53,7 +53,7 @@ class Results:
             skipped: reason by name.
             origin: commit, versions, seconds.
         """
-        from ebm_cli.run import write_json
+        from ebm_cli.utils.files import write_json
 
         kept = {key: {part: value[part] for part in KEEP} for key, value in metrics.items()}
         entry = {"words": words(row), **origin, "metrics": kept, "skipped": skipped}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from ebm_cli.sweeps import metrics_of, words_of
 from ebm_cli.tables.results import Results
+from ebm_cli.tables.sweeps import metrics_of, words_of
 from ebm_cli.tables.table import Row, Table
 
 SPELLING = {"True": "true", "False": "false", "None": "null"}  # sweeps write them as Python does

@@ -1,14 +1,13 @@
-"""From one input towards another: interpolation, and translation to another class."""
+"""From one input toward another: interpolation, and translation to another class."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ebm_cli.chains import needs_labels
 from ebm_cli.config import ConfigError
-from ebm_cli.models.energy import energies
-from ebm_cli.run import Subject
+from ebm_cli.energies.energy import energies, needs_labels
+from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.tasks.inputs import examples
 from ebm_cli.tasks.restore import SHOWN, measured, positive, unchanged
 from ebm_cli.tasks.task import Result, Task, class_numbers, run_chains
@@ -22,7 +21,7 @@ class Interpolate(Task):
     Args:
         frames: points per line, ends included.
         noise_std: s, how far a point may leave its line, in the units of the data.
-        input: ``test``, or a folder of images; neighbours in it are paired.
+        input: ``test``, or a folder of images; neighbors in it are paired.
     """
 
     def __init__(self, *, frames: int = 8, noise_std: float = 0.4, input: str = "test"):
@@ -30,7 +29,7 @@ class Interpolate(Task):
             raise ValueError(f"frames must be at least 3, got {frames}")
         self.frames, self.noise_std, self.input = frames, positive(noise_std), input
 
-    def __call__(self, subject: Subject, n: int) -> Result:
+    def __call__(self, subject: TrainedModel, n: int) -> Result:
         if needs_labels(subject.energy):
             raise ConfigError("task=interpolate: points between two classes have no label; use a joint or free model")
         line, ends = self.lines(subject, n)
@@ -43,7 +42,7 @@ class Interpolate(Task):
         figures = {f"barrier/{name}": value for name, value in barriers.items()}
         return Result(samples, energy, start=line, columns=self.frames, figures=figures, panels=panels)
 
-    def lines(self, subject: Subject, n: int) -> tuple[Tensor, Tensor]:
+    def lines(self, subject: TrainedModel, n: int) -> tuple[Tensor, Tensor]:
         """Points on all lines, ``(pairs * frames, *shape)``, and which of them are ends."""
         x, _ = examples(subject, self.input, 2 * max(1, n // self.frames))
         if len(x) < 2:
@@ -76,7 +75,7 @@ class Translate(Task):
     def __init__(self, *, target: int | str | None = None, noise_std: float = 0.5, input: str = "test"):
         self.target, self.noise_std, self.input = target, positive(noise_std), input
 
-    def __call__(self, subject: Subject, n: int) -> Result:
+    def __call__(self, subject: TrainedModel, n: int) -> Result:
         x, y = examples(subject, self.input, n)
         target = self.targets(subject, len(x), y)
         energy = measured(subject, subject.energy.given(y=target.to(x.device)), unchanged, x, self.noise_std)
@@ -89,7 +88,7 @@ class Translate(Task):
         panels = {"input": x[:SHOWN].cpu(), title: samples.x[:SHOWN]}
         return Result(samples, energy, start=x, figures=figures | {"moved_rms": float(moved)}, panels=panels)
 
-    def targets(self, subject: Subject, n: int, y: Tensor | None) -> Tensor:
+    def targets(self, subject: TrainedModel, n: int, y: Tensor | None) -> Tensor:
         """The class that each input is carried to, ``(n,)``."""
         if self.target is not None:
             return torch.tensor(class_numbers(subject, [self.target], "task.target")).repeat(n)
@@ -99,7 +98,7 @@ class Translate(Task):
         return (y + 1) % subject.energy.n_classes
 
 
-def share_in(subject: Subject, x: Tensor, target: Tensor) -> float:
+def share_in(subject: TrainedModel, x: Tensor, target: Tensor) -> float:
     """Share of inputs that the model itself puts in their target class."""
     found = subject.energy.class_energies(x).argmin(1).cpu()
     return float((found == target).float().mean())

@@ -9,13 +9,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from ebm_cli import diagnostics
-from ebm_cli.chains import rank_seed
 from ebm_cli.config import ConfigError, build, option_node, plain
-from ebm_cli.models import Energy, GaussianMixture
-from ebm_cli.run import Samples, Subject
-from ebm_cli.samplers import Sampler
+from ebm_cli.energies import Energy, GaussianMixture
+from ebm_cli.runs.trained import Samples, TrainedModel
+from ebm_cli.samplers import Sampler, diagnostics
 from ebm_cli.tasks.task import Result, Task, prior
+from ebm_cli.utils.distributed import rank_seed
 
 
 class Compare(Task):
@@ -49,7 +48,7 @@ class Compare(Task):
         self.samplers, self.n_steps, self.start = [str(name) for name in samplers], n_steps, start
         self.step_sizes = step_sizes or [None] * len(samplers)
 
-    def __call__(self, subject: Subject, n: int) -> Result:
+    def __call__(self, subject: TrainedModel, n: int) -> Result:
         energy, figures, panels = prior(subject, None, n), {}, {}
         for name, step_size in zip(self.samplers, self.step_sizes, strict=True):
             sampler = self.sampler_of(subject, name, step_size)
@@ -61,7 +60,7 @@ class Compare(Task):
         samples = Samples(chain.x.cpu(), energy(chain.x).detach().cpu(), None, len(chain.stats["energy"]))
         return Result(samples, energy, start=self.starts(subject, n), figures=figures, panels=panels, sampler=sampler)
 
-    def sampler_of(self, subject: Subject, name: str, step_size: float | None = None) -> Sampler:
+    def sampler_of(self, subject: TrainedModel, name: str, step_size: float | None = None) -> Sampler:
         """The sampler of an option, its interpolations read from the run's data set.
 
         Raises:
@@ -79,7 +78,7 @@ class Compare(Task):
             raise ConfigError(f"task.samplers: {name} weighs its chains; their series say nothing of the target")
         return sampler
 
-    def starts(self, subject: Subject, n: int) -> Tensor | None:
+    def starts(self, subject: TrainedModel, n: int) -> Tensor | None:
         """Where the chains start ``(n, *shape)``; None is fresh noise.
 
         Raises:
@@ -94,7 +93,7 @@ class Compare(Task):
             raise ConfigError(f"task.start={self.start}: must be a list of inputs of shape {shape}") from error
         return points[torch.arange(n) % len(points)].to(subject.device)
 
-    def run(self, subject: Subject, sampler: Sampler, energy, n: int):
+    def run(self, subject: TrainedModel, sampler: Sampler, energy, n: int):
         """Watched chains of one sampler, and the seconds that they took."""
         generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 0))
         n_steps, start = self.n_steps or sampler.n_steps, self.starts(subject, n)

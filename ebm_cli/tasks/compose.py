@@ -1,14 +1,16 @@
-"""Several runs as one model: products, negations and mixtures of what they have learnt."""
+"""Several runs as one model: products, negations and mixtures of what they have learned."""
 
 from __future__ import annotations
 
 import torch
 
-from ebm_cli.chains import needs_labels
-from ebm_cli.config import ConfigError, build, find_run
-from ebm_cli.diagnostics import effective_temperature
-from ebm_cli.models import Energy, Mixture, Product, Tempered
-from ebm_cli.run import Subject, load_energy, read_config
+from ebm_cli.config import ConfigError, build
+from ebm_cli.config.launch import find_run
+from ebm_cli.energies import Energy, Mixture, Product, Tempered
+from ebm_cli.energies.energy import needs_labels
+from ebm_cli.runs.files import read_config
+from ebm_cli.runs.trained import TrainedModel, load_energy
+from ebm_cli.samplers.diagnostics import effective_temperature
 from ebm_cli.tasks.task import Result, Task, run_chains
 
 
@@ -43,7 +45,7 @@ class Compose(Task):
         self.runs, self.mode = runs, mode
         self.weights, self.labels = weights or [1.0] * len(runs), labels or [None] * len(runs)
 
-    def __call__(self, subject: Subject, n: int) -> Result:
+    def __call__(self, subject: TrainedModel, n: int) -> Result:
         parts = [self.part(subject, *pair, n) for pair in zip(self.runs, self.labels, strict=True)]
         kind = {"product": Product, "mixture": Mixture}[self.mode]
         try:
@@ -53,7 +55,7 @@ class Compose(Task):
         energy = Tempered(composed, 1 / effective_temperature(subject.sampler))
         return Result(run_chains(subject, energy, n), energy)
 
-    def part(self, subject: Subject, path: str, label: int | None, n: int) -> Energy:
+    def part(self, subject: TrainedModel, path: str, label: int | None, n: int) -> Energy:
         """One run's energy in units of its own temperature, under its label.
 
         Raises:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ebm_cli.config import ConfigError
-from ebm_cli.run import Subject
+from ebm_cli.runs.trained import TrainedModel
 
 
-def examples(subject: Subject, source: str, n: int) -> tuple[Tensor, Tensor | None]:
+def examples(subject: TrainedModel, source: str, n: int) -> tuple[Tensor, Tensor | None]:
     """At most ``n`` inputs in the shape and range of the data, and their labels where there are any.
 
     Args:
@@ -26,7 +26,7 @@ def examples(subject: Subject, source: str, n: int) -> tuple[Tensor, Tensor | No
     return own_images(subject, Path(source).expanduser(), n).to(subject.device), None
 
 
-def own_images(subject: Subject, folder: Path, n: int) -> Tensor:
+def own_images(subject: TrainedModel, folder: Path, n: int) -> Tensor:
     """The first ``n`` images below a folder, cropped and resized to the model's shape."""
     from ebm_cli.datasets.folder import MODES, ImageFiles, images_below
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebm_cli.chains import rank_seed
-from ebm_cli.diagnostics import border_share
-from ebm_cli.models.energy import energies
-from ebm_cli.run import Samples, Subject
+from ebm_cli.energies.energy import energies
+from ebm_cli.runs.trained import Samples, TrainedModel
+from ebm_cli.samplers.diagnostics import border_share
 from ebm_cli.tasks.inputs import examples
 from ebm_cli.tasks.task import Result, Task, prior
+from ebm_cli.utils.distributed import rank_seed
 
 
 class LongRun(Task):
@@ -30,7 +30,7 @@ class LongRun(Task):
             raise ValueError(f"times must be at least 1 and moments at least 2, got times={times}, moments={moments}")
         self.times, self.moments = times, moments
 
-    def __call__(self, subject: Subject, n: int) -> Result:
+    def __call__(self, subject: TrainedModel, n: int) -> Result:
         generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 0))
         data, y = examples(subject, "test", max(1, n // 2))
         half = len(data)

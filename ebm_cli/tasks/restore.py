@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from ebm_cli.chains import rank_seed
 from ebm_cli.config import ConfigError
-from ebm_cli.diagnostics import effective_temperature
-from ebm_cli.models import Energy, Measured, Projected
-from ebm_cli.run import Samples, Subject
+from ebm_cli.energies import Energy, Measured, Projected
+from ebm_cli.runs.trained import Samples, TrainedModel
+from ebm_cli.samplers.diagnostics import effective_temperature
 from ebm_cli.samplers.sampler import value_at
 from ebm_cli.tasks.inputs import examples, mask_of
 from ebm_cli.tasks.task import Result, Task, prior, run_chains, visible
+from ebm_cli.utils.distributed import rank_seed
 
 SHOWN = 8  # inputs side by side
 CANDIDATES = 5000  # training examples among which the nearest is looked for
@@ -61,11 +61,11 @@ class Restoration(Task):
             raise ValueError(f"repeats must be at least 1, got {repeats}")
         self.input, self.repeats = input, repeats
 
-    def observe(self, subject: Subject, energy: Energy, x: Tensor, generator: torch.Generator) -> Observation:
+    def observe(self, subject: TrainedModel, energy: Energy, x: Tensor, generator: torch.Generator) -> Observation:
         """What is left of the true inputs ``x``, with ``energy`` as the prior."""
         raise TypeError(f"{type(self).__name__} does not define observe()")
 
-    def __call__(self, subject: Subject, n: int) -> Result:
+    def __call__(self, subject: TrainedModel, n: int) -> Result:
         x, y = examples(subject, self.input, n)
         n, generator = len(x), torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 2 * 10**6))
         once = self.observe(subject, prior(subject, y, n), x, generator)
@@ -92,13 +92,13 @@ def squared_error(guess: Tensor, x: Tensor, hidden: Tensor) -> float:
     return float(((guess - x).square() * hidden).sum() / hidden.sum().clamp_min(1))
 
 
-def fills(subject: Subject, observation: Observation) -> dict[str, Tensor]:
+def fills(subject: TrainedModel, observation: Observation) -> dict[str, Tensor]:
     """What needs no model: the mean training example, and the one that fits the observation best."""
     train = subject.data.split("train", CANDIDATES).x.to(subject.device)
     n = len(observation.seen)
     nearest = torch.stack([train[observation.misfit(row, train).argmin()] for row in range(n)])
     mean = train.mean(0).expand_as(nearest)
-    return {"mean fill": visible(observation.energy, mean), "nearest neighbour": visible(observation.energy, nearest)}
+    return {"mean fill": visible(observation.energy, mean), "nearest neighbor": visible(observation.energy, nearest)}
 
 
 def panels(x: Tensor, observation: Observation, restored: dict, errors: dict) -> dict[str, Tensor]:
@@ -137,11 +137,11 @@ def put_back(x: Tensor, known: Tensor) -> Tensor:
     return torch.where(mask > 0, values, x)
 
 
-def mid_grey(subject: Subject) -> float:
+def mid_grey(subject: TrainedModel) -> float:
     return sum(subject.data.value_range) / 2
 
 
-def measured(subject: Subject, energy: Energy, operator, b: Tensor, noise_std: float) -> Measured:
+def measured(subject: TrainedModel, energy: Energy, operator, b: Tensor, noise_std: float) -> Measured:
     """The prior with a soft measurement of noise ``noise_std``, at the temperature that the sampler works at.
 
     Chains at temperature T sample ``exp(-E/T)``, so that the measurement enters as ``T |A(x) - b|^2 / (2 s^2)``.
@@ -211,6 +211,6 @@ def positive(noise_std: float) -> float:
     return float(noise_std)
 
 
-def inside(x: Tensor, subject: Subject) -> Tensor:
+def inside(x: Tensor, subject: TrainedModel) -> Tensor:
     """``x`` clamped to the box of the data, if there is one."""
     return x if subject.data.value_range is None else x.clamp(*subject.data.value_range)

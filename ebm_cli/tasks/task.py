@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ebm_cli.chains import needs_labels
 from ebm_cli.config import ConfigError
-from ebm_cli.models import Energy, Projected
-from ebm_cli.run import Samples, Subject, generate
+from ebm_cli.energies import Energy, Projected
+from ebm_cli.energies.energy import needs_labels
+from ebm_cli.runs.generate import generate
+from ebm_cli.runs.trained import Samples, TrainedModel
 from ebm_cli.samplers import Sampler
 
 
@@ -42,12 +43,12 @@ class Result:
 class Task:
     """Base of the tasks: ``task(subject, n) -> Result``."""
 
-    def __call__(self, subject: Subject, n: int) -> Result:
+    def __call__(self, subject: TrainedModel, n: int) -> Result:
         """Makes ``n`` samples."""
         raise TypeError(f"{type(self).__name__} does not define __call__(subject, n)")
 
 
-def run_chains(subject: Subject, energy: Energy, n: int, *, y: Tensor | None = None, start: Tensor | None = None):
+def run_chains(subject: TrainedModel, energy: Energy, n: int, *, y: Tensor | None = None, start: Tensor | None = None):
     """Chains of the subject's length on a composed energy; what a ``Projected`` one knows is put back at the end."""
     samples = generate(subject, n, subject.n_steps, energy=energy, y=y, start=start)
     samples.x = visible(energy, samples.x.to(subject.device)).cpu()
@@ -59,7 +60,7 @@ def visible(energy: Energy, x: Tensor) -> Tensor:
     return energy.project(x) if isinstance(energy, Projected) else x
 
 
-def prior(subject: Subject, y: Tensor | None, n: int) -> Energy:
+def prior(subject: TrainedModel, y: Tensor | None, n: int) -> Energy:
     """The subject's energy for n rows, bound to labels where it cannot do without (then to balanced ones if None)."""
     if not needs_labels(subject.energy):
         return subject.energy
@@ -67,7 +68,7 @@ def prior(subject: Subject, y: Tensor | None, n: int) -> Energy:
     return subject.energy.given(y=y.to(subject.device))
 
 
-def class_numbers(subject: Subject, labels: list, key: str) -> list[int]:
+def class_numbers(subject: TrainedModel, labels: list, key: str) -> list[int]:
     """Labels given by number or by name as numbers.
 
     Raises:

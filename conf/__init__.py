@@ -1,1 +1,0 @@
-"""The config groups of ebm-cli, importable as ``ebm_cli.conf``."""

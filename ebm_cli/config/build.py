@@ -1,0 +1,153 @@
+"""From a config node to the object that it describes: the one ``build``, and the checks of its keywords."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import types
+import typing
+
+from omegaconf import OmegaConf
+
+from ebm_cli.config.errors import ConfigError, one_line, unknown
+
+ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
+
+SUPPLIED = ("shape", "support", "n_classes", "joint", "seed", "params")  # keywords that the program fills in
+
+
+def build(node, path: str = "", **supplied):
+    """Instantiates a config node: its ``_target_`` called with its keys, nested nodes first.
+
+    Args:
+        node: a mapping with ``_target_``; lists and nested mappings are built inside out, other values stay.
+        path: where the node stands in the config, for messages.
+        supplied: keywords that the program knows (shape, support, ...), passed where the class takes them.
+
+    Raises:
+        ConfigError: for a target outside the allowed packages, an unknown or ill-typed key, or a value that the class
+            refuses.
+    """
+    values = plain(node)
+    target = resolve(values.pop("_target_", None), path)
+    check_keywords(target, values, path)
+    keywords = {key: build_value(value, f"{path}.{key}", supplied) for key, value in values.items()}
+    takes = inspect.signature(target).parameters
+    keywords |= {k: v for k, v in supplied.items() if k in takes and k not in keywords}
+    try:
+        return target(**keywords)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from error
+
+
+def build_value(value, path: str, supplied: dict):
+    """A nested value: nodes with ``_target_`` are built, mappings and lists are walked, the rest stays."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            return build(value, path, **supplied)
+        return {k: build_value(v, f"{path}.{k}", supplied) for k, v in value.items()} if path_builds(path) else value
+    if isinstance(value, list):
+        return [build_value(v, f"{path}[{i}]", supplied) for i, v in enumerate(value)]
+    return value
+
+
+def path_builds(path: str) -> bool:
+    """Whether nodes inside a plain mapping are built with it: not in ``recipe``, which other options read."""
+    return not path.endswith(".recipe")
+
+
+def plain(node) -> dict:
+    """A config node as plain, resolved dicts and lists."""
+    values = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
+    return dict(values)
+
+
+def allowed_packages() -> tuple[str, ...]:
+    """Packages whose classes a config may name: ours, and those that EBM_ALLOW lists, separated by commas."""
+    extra = [p.strip() for p in os.environ.get("EBM_ALLOW", "").split(",") if p.strip()]
+    return ALLOWED + tuple(extra)
+
+
+def resolve(target: str | None, path: str):
+    """The class or function called ``target``, if it is defined in an allowed package.
+
+    The name alone is not enough (``torch.nn.os.system``): the object's own module is judged too.
+
+    Raises:
+        ConfigError: naming the target and what is allowed.
+    """
+    if not isinstance(target, str):
+        raise ConfigError(f"{path}._target_: missing; name the class to build")
+    found = locate(target) if within(target, allowed_packages()) else None
+    home = getattr(found, "__module__", None)
+    if found is None or not callable(found) or not within(f"{home}.", allowed_packages()):
+        packages = ", ".join(allowed_packages())
+        raise ConfigError(
+            f"{path}._target_={target}: not a class of {packages} (allow your own package with EBM_ALLOW=package)"
+        )
+    return found
+
+
+def within(name: str, packages) -> bool:
+    return any(name.startswith(f"{package}.") for package in packages)
+
+
+def locate(name: str):
+    """The object at a dotted name, or None; imports modules on the way, and nothing else."""
+    parts = name.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:split]))
+        except ModuleNotFoundError as error:
+            if error.name and ".".join(parts[:split]).startswith(error.name):
+                continue
+            raise ConfigError(f"{name}: needs the package {error.name}, which is not installed") from error
+        for part in parts[split:]:
+            found = getattr(found, part, None)
+        return found
+    return None
+
+
+def check_keywords(target, values: dict, path: str) -> None:
+    """Raises ConfigError for keys that ``target`` does not take, or values that its annotations exclude."""
+    parameters = inspect.signature(target).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in values:
+            if key not in parameters:
+                raise ConfigError(unknown(f"{path}.{key}", [p for p in parameters if p not in SUPPLIED]))
+    hints = annotations(target)
+    for key, value in values.items():
+        if key in hints and not fits(value, hints[key]):
+            raise ConfigError(f"{path}.{key}={value}: expected {describe(hints[key])}, got {type(value).__name__}")
+
+
+def annotations(target) -> dict:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):  # torch's own classes carry hints that only type checkers resolve
+        return {}
+
+
+def fits(value, hint) -> bool:
+    """Whether a plain value can be meant for an annotation; judges numbers, strings and booleans, accepts the rest."""
+    choices = alternatives(hint)
+    if not set(choices) <= {int, float, bool, str, type(None)}:
+        return True
+    if isinstance(value, bool):
+        return bool in choices
+    if isinstance(value, int):
+        return int in choices or float in choices
+    return type(value) in choices
+
+
+def alternatives(hint) -> tuple:
+    """The members of a union, or the hint itself."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def describe(hint) -> str:
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+    return " or ".join(names.get(c, str(c)) for c in alternatives(hint))

@@ -1,0 +1,22 @@
+"""Errors that a user reads: one line with the key, the value and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+
+
+class ConfigError(ValueError):
+    """A wrong word in a config or on the command line; the message is the one line that the user sees."""
+
+
+def unknown(key: str, choices) -> str:
+    """One line for an unknown key: its name, the nearest known one, and all of them."""
+    name, where = key.rsplit(".", 1)[-1], key.rsplit(".", 1)[0] if "." in key else ""
+    near = difflib.get_close_matches(name, list(choices), 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    takes = f"{where} takes" if where else "keys are"
+    return f"{key}: unknown key{hint}; {takes}: {', '.join(choices)}"
+
+
+def one_line(error) -> str:
+    return " ".join(str(error).split())

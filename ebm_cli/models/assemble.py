@@ -1,0 +1,24 @@
+"""The energy of a run: its network, and its base where the config adds it."""
+
+from __future__ import annotations
+
+from ebm_cli.config import build
+from ebm_cli.energies import Base, Energy, Support, Tilted
+
+
+def build_energy(config: dict, facts: dict, joint: bool) -> tuple[Base, Energy]:
+    """The base and the energy of a run, fresh: ``network`` or ``network + base`` as the config says."""
+    supplied = {"shape": tuple(facts["shape"]), "support": Support(**facts["support"])}
+    network = build(config["model"], "model", **supplied, n_classes=facts["n_classes"], joint=joint)
+    base = build(config["base"], "base", **supplied, n_classes=facts["n_classes"])
+    return base, Tilted(network, base) if config["tilted"] else network
+
+
+def network_of(energy: Energy) -> Energy:
+    """The learned part of an energy."""
+    return energy.network if isinstance(energy, Tilted) else energy
+
+
+def facts_of(data) -> dict:
+    """What a network must know of its data, as plain values."""
+    return {"shape": list(data.shape), "support": data.support.as_dict(), "n_classes": data.n_classes}

@@ -1,0 +1,1 @@
+"""Run directories: what they hold, the trained model in them, and where it comes from."""

@@ -1,0 +1,213 @@
+"""A trained model: its energy with all that is needed to sample and to measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ebm_cli.buffers.replay import unflat
+from ebm_cli.config import ConfigError, build
+from ebm_cli.config.launch import find_run
+from ebm_cli.energies import Base, Energy, Support
+from ebm_cli.models.assemble import build_energy
+from ebm_cli.overrides.frozen import FrozenCopies
+from ebm_cli.runs.files import checkpoint_of, read_checkpoint
+from ebm_cli.runs.generate import generate
+from ebm_cli.runs.samples import Samples
+from ebm_cli.samplers import Sampler
+from ebm_cli.utils import distributed
+
+
+def energy_from(content: dict) -> tuple[Base, Energy]:
+    """Base and energy of a checkpoint's content, with its (averaged) weights, frozen and in evaluation mode."""
+
+    kept = content["hyper_parameters"]
+    joint = build(kept["config"]["objective"], "objective").joint
+    base, energy = build_energy(kept["config"], kept["facts"], joint)
+    weights = content["state_dict"]
+    for name, module in (("base", base), ("energy", energy)):
+        mine = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+        module.load_state_dict(mine)
+        module.eval().requires_grad_(False)
+    return base, energy
+
+
+def load_energy(path: str | Path, device: str | torch.device = "cpu") -> Energy:
+    """The trained energy of a run, frozen, with its averaged weights, ready for any sampler.
+
+    Args:
+        path: run directory, checkpoint file, or ``latest``.
+        device: where to put it.
+
+    Raises:
+        ConfigError: if there is no run or no readable checkpoint.
+    """
+    name = str(path) if str(path).endswith(".ckpt") else "last"
+    return energy_from(read_checkpoint(checkpoint_of(find_run(path), name)))[1].to(device)
+
+
+@dataclass
+class TrainedModel:
+    """A trained model with all that is needed to sample and to measure it.
+
+    Attributes:
+        energy: frozen; None when only a file of samples is judged.
+        base: where fresh chains start.
+        sampler: transition that generates.
+        data: the DataModule of the data set.
+        n_steps: default length of a generating chain.
+        horizon: chain length beyond which the training says nothing, or None if unknown.
+        seed: of all randomness.
+        num_samples: how many samples metrics draw.
+        directory: where results are written.
+        config: the composed config.
+        samples: given samples (``samples=file.npz``), or None.
+        drawn: samples by (seed, number, steps), so that several metrics judge the same ones.
+        frozen: what chains see of networks.
+    """
+
+    energy: Energy | None
+    base: Base | None
+    sampler: Sampler | None
+    data: object
+    n_steps: int
+    horizon: int | None
+    seed: int
+    num_samples: int
+    directory: Path
+    config: object
+    device: torch.device = torch.device("cpu")
+    samples: Samples | None = None
+    frozen: FrozenCopies = field(default_factory=lambda: FrozenCopies(channels_last=False))
+    drawn: dict = field(default_factory=dict, repr=False)
+
+    def draw(self, n: int | None = None, n_steps: int | None = None) -> Samples:
+        """``n`` samples from fresh noise, or the given ones where nothing is asked for; drawn once, then kept."""
+        if n is None and n_steps is None and self.samples is not None:
+            return self.samples
+        if self.sampler is None or self.energy is None:
+            raise ConfigError("this needs a trained model to sample from: give run=PATH")
+        wanted = (self.seed, n or self.num_samples, n_steps or self.n_steps)
+        if wanted not in self.drawn:
+            self.drawn[wanted] = generate(self, *wanted[1:])
+        return self.drawn[wanted]
+
+
+def open_trained_model(cfg, directory: Path, num_samples: int) -> TrainedModel:
+    """The trained model that a composed config of ebm-sample or ebm-eval means.
+
+    Chains are as long as suits the training, unless the command line gives another ``sampler.n_steps``.
+
+    Raises:
+        ConfigError: without a run, without its checkpoint, or with data of another shape.
+    """
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    if cfg.run is None:
+        return open_closed_form(cfg, directory, num_samples)
+    data = build(cfg.dataset, "dataset", seed=cfg.seed)
+    content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
+    base, energy = energy_from(content)
+    check_inputs(data, content["hyper_parameters"]["facts"], cfg.checkpoint)
+    kept = content["hyper_parameters"]["config"]
+    n_steps, horizon = default_steps(kept | {"sample_steps": cfg.get("sample_steps")})
+    asked = cfg.sampler.get("n_steps")
+    if asked is not None and asked != kept["sampler"].get("n_steps"):
+        n_steps = asked
+    device = distributed.join(cfg)
+    return TrainedModel(
+        energy=energy.to(device),
+        base=base.to(device),
+        sampler=build(cfg.sampler, "sampler"),
+        data=data,
+        n_steps=n_steps,
+        horizon=horizon,
+        seed=cfg.seed,
+        num_samples=num_samples,
+        directory=distributed.own(directory),
+        config=cfg,
+        device=device,
+        frozen=frozen_copies_of(cfg.frozen_copy, content),
+    )
+
+
+def check_inputs(data, facts: dict, checkpoint: str) -> None:
+    """Raises ConfigError if data have another shape, or lie elsewhere, than those that a model was trained on."""
+    model = "the run's model" if checkpoint in ("last", "best") else f"the model of checkpoint={checkpoint}"
+    if tuple(facts["shape"]) != tuple(data.shape):
+        raise ConfigError(f"dataset: {data.name} has shape {tuple(data.shape)}, {model} {tuple(facts['shape'])}")
+    if facts["support"] != data.support.as_dict():
+        raise ConfigError(f"dataset: {data.name} is {data.support}, {model} knows {Support(**facts['support'])}")
+
+
+def open_closed_form(cfg, directory: Path, num_samples: int) -> TrainedModel:
+    """A closed-form energy that a command names by ``model=`` and no run, its exact draws in the place of data.
+
+    Raises:
+        ConfigError: without a model, or with one that needs data to be built.
+    """
+    from ebm_cli.datasets.exact import Exact
+    from ebm_cli.samplers.path import base_for
+
+    if cfg.get("model") is None:
+        raise ConfigError("run=: name a run directory, or train one first")
+    try:
+        energy = build(cfg.model, "model")
+    except TypeError as error:
+        raise ConfigError(f"model={cfg.name}: needs data, so train it first ({error})") from error
+    device, sampler = distributed.join(cfg), build(cfg.sampler, "sampler")
+    return TrainedModel(
+        energy=energy.to(device),
+        base=base_for(energy.to(device)),
+        sampler=sampler,
+        data=Exact(energy, cfg.name, cfg.seed),
+        n_steps=sampler.n_steps,
+        horizon=None,
+        seed=cfg.seed,
+        num_samples=num_samples,
+        directory=distributed.own(directory),
+        config=cfg,
+        device=device,
+        frozen=FrozenCopies("none"),
+    )
+
+
+def frozen_copies_of(precision: str, content: dict) -> FrozenCopies:
+    """The view of a run's chains, in the memory format that its training settled on: the same command rounds alike."""
+    return FrozenCopies(precision, channels_last=bool(content["ranks"][0]["chains"]["frozen"]["channels_last"]))
+
+
+def kept_chains(subject: TrainedModel) -> Tensor | None:
+    """The chains ``(N, *shape)`` that the run's checkpoint keeps, those of the first process; None if it keeps none."""
+    if subject.config is None or subject.config.get("run") is None:
+        return None
+    content = read_checkpoint(checkpoint_of(find_run(subject.config["run"]), subject.config.get("checkpoint", "last")))
+    entries = content["ranks"][0]["chains"]["entries"] if content.get("ranks") else None
+    if entries is None:
+        return None
+    kept = content["hyper_parameters"]
+    buffer = build(kept["config"]["buffer"], "buffer")
+    buffer.keep_within(Support(**kept["facts"]["support"]))
+    buffer.entries = unflat(entries)
+    return buffer.at(slice(None)).x
+
+
+def default_steps(config: dict) -> tuple[int, int | None]:
+    """The chain length that suits how a run was trained, and the horizon beyond which its samples drift.
+
+    Persistent chains live K / restart_probability steps on average, and fresh ones are at their best at about half
+    of that; short runs are as long as in training; without restarts from noise, or without chains, a thousand steps.
+    A preset that knows better says so in ``sample_steps``.
+    """
+    objective, k = config["objective"], config["sampler"].get("n_steps", 1000)
+    start, restart_probability = objective.get("start"), config["buffer"]["restart_probability"]
+    if config.get("sample_steps"):
+        return config["sample_steps"], None
+    if start == "noise":
+        return k, k
+    if start == "buffer" and restart_probability:
+        return max(k, round(0.5 * k / restart_probability)), round(k / restart_probability)
+    return max(k, 1000), None

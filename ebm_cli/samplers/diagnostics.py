@@ -1,0 +1,259 @@
+"""What chains say of themselves: have they mixed, and at which temperature do they really sample?
+
+Statistics of scalar summaries follow Vehtari et al. (2021), as Stan and ArviZ compute them; the temperatures follow
+from integration by parts. Arrays of series are ``(chains, steps)``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from ebm_cli.energies import Energy, Support
+from ebm_cli.energies.energy import energy_and_grad
+from ebm_cli.samplers import Sampler
+from ebm_cli.samplers.sampler import value_at
+from ebm_cli.utils.tensors import row_norm
+
+SHORTEST = 8  # steps that a series needs
+KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.MaxPool2d)  # second derivatives of these miss the kinks
+
+
+class Unsuited(ValueError):
+    """A diagnostic whose assumptions do not hold here; the message is the reason."""
+
+
+# Mixing ------------------------------------------------------------------------------------------------------------
+
+
+def autocorrelation(series: Tensor) -> Tensor:
+    """Autocorrelation over lags ``(n,)``, from the chains' pooled variance: chains that disagree never decorrelate.
+
+    Args:
+        series: ``(m, n)``, one scalar of m chains over n steps.
+
+    Raises:
+        Unsuited: for series that are too short, or constant.
+    """
+    m, n = check_series(series).shape
+    centered = series.double() - series.double().mean(1, keepdim=True)
+    spectrum = torch.fft.rfft(centered, 2 * n)
+    covariance = torch.fft.irfft(spectrum.abs().square(), 2 * n)[:, :n].mean(0) / n
+    within = covariance[0] * n / (n - 1)
+    between = series.double().mean(1).var() if m > 1 else 0.0
+    rho = 1 - (within - covariance) / (covariance[0] + between)
+    rho[0] = 1.0
+    return rho
+
+
+def check_series(series: Tensor) -> Tensor:
+    if series.shape[1] < SHORTEST:
+        raise Unsuited(f"{series.shape[1]} steps are too few, {SHORTEST} are needed")
+    if not series.isfinite().all() or series.double().var() < 1e-24:
+        raise Unsuited("the series is constant or not finite")
+    return series
+
+
+def autocorrelation_time(series: Tensor) -> float:
+    """Integrated autocorrelation time in steps, ``1 + 2 sum_k rho_k``; 1 for independent draws, about.
+
+    The sum ends where pairs of neighboring lags turn negative, and pairs never grow (Geyer 1992).
+    """
+    rho = autocorrelation(series)
+    pairs = rho[: len(rho) // 2 * 2].view(-1, 2).sum(1)
+    negative = (pairs <= 0).nonzero()
+    end = int(negative[0]) if len(negative) else len(pairs)
+    tail = max(float(rho[2 * end]), 0.0) if 2 * end < len(rho) else 0.0
+    total = -1 + 2 * float(pairs[:end].cummin(0).values.sum()) + tail
+    return max(total, 1 / math.log10(series.numel()))
+
+
+def effective_sample_size(series: Tensor) -> float:
+    """Bulk effective sample size: of the rank-normalized halves of the chains (Vehtari et al. 2021)."""
+    ranked = rank_normalized(halves(check_series(series)))
+    return ranked.numel() / autocorrelation_time(ranked)
+
+
+def split_rhat(series: Tensor) -> float:
+    """Rank-normalized split R-hat, the larger of that of location and that of spread; 1 where chains agree.
+
+    Above 1.01 chains have not mixed (Vehtari et al. 2021).
+    """
+    split = halves(check_series(series)).double()
+    spread = (split - split.flatten().median()).abs()
+    return max(potential_scale_reduction(rank_normalized(s)) for s in (split, spread))
+
+
+def potential_scale_reduction(series: Tensor) -> float:
+    """``sqrt(pooled variance / variance within chains)`` (Gelman & Rubin 1992)."""
+    n = series.shape[1]
+    within, between = series.var(1).mean(), n * series.mean(1).var()
+    if within == 0:
+        raise Unsuited("the series do not move")
+    return float(((between / within + n - 1) / n).sqrt())
+
+
+def halves(series: Tensor) -> Tensor:
+    """Every chain cut into its two halves, ``(m, n) -> (2m, n // 2)``; an odd step in the middle is left out."""
+    half = series.shape[1] // 2
+    return torch.cat([series[:, :half], series[:, -half:]])
+
+
+def rank_normalized(series: Tensor) -> Tensor:
+    """Normal scores of the ranks among all values (Blom 1958), ties sharing theirs."""
+    ranks = torch.from_numpy(rankdata(series.flatten().numpy()))
+    return torch.special.ndtri((ranks - 0.375) / (len(ranks) + 0.25)).view(series.shape)
+
+
+# Temperatures ------------------------------------------------------------------------------------------------------
+
+
+def effective_temperature(sampler: Sampler) -> float:
+    """The temperature that a sampler's noise and step size amount to: its ``temperature``, where they are tied."""
+    if hasattr(sampler, "effective_temperature"):
+        return float(sampler.effective_temperature())
+    return float(value_at(sampler.temperature, 0, 1))
+
+
+def border_share(x: Tensor, support: Support) -> float:
+    """Share of entries at the border of the box, 0 without one."""
+    if support.kind != "box":
+        return 0.0
+    return float(((x <= support.low) | (x >= support.high)).float().mean())
+
+
+def virial_temperature(x: Tensor, grad: Tensor, support: Support) -> float:
+    """``<x . grad E> / d``, which is T where ``p = exp(-E/T)/Z`` vanishes at infinity.
+
+    In a box the field x is replaced by ``v = (x - c)(x - low)(high - x)``, c the center, which vanishes at the border:
+    ``T = <v . grad E> / <div v>``.
+
+    Raises:
+        Unsuited: where entries lie on the border itself (clamped chains): such a law has no density.
+    """
+    if not support.continuous:
+        raise Unsuited(f"needs a gradient, and {support.kind} inputs have none")
+    if support.kind == "real":
+        return float((x * grad).mean())
+    if border_share(x, support) > 1e-3:
+        raise Unsuited(f"{border_share(x, support):.0%} of the entries lie on the border, where there is no density")
+    off = x - 0.5 * (support.low + support.high)
+    window = (x - support.low) * (support.high - x)
+    return float((off * window * grad).mean() / (window - 2 * off.square()).mean())
+
+
+def configurational_temperature(energy: Energy, x: Tensor, n_probes: int = 16) -> float:
+    """``<|grad E|^2> / <laplacian E>`` (Rugh 1997), the Laplacian by Hutchinson's estimator.
+
+    Raises:
+        Unsuited: in a box, whose border adds a term, and for energies that are not twice differentiable.
+    """
+    if energy.support.kind != "real":
+        raise Unsuited(f"needs an energy on all of R^d, this one is defined on a {energy.support.kind}")
+    kinked = next((type(m).__name__ for m in energy.modules() if isinstance(m, KINKED)), None)
+    if kinked:
+        raise Unsuited(f"needs second derivatives, and {kinked} has kinks")
+    generator = torch.Generator(x.device).manual_seed(0)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(energy(x).sum(), x, create_graph=True)
+        if not grad.requires_grad:
+            raise Unsuited("the energy is linear: it has no second derivatives")
+        laplacian = torch.zeros(len(x), device=x.device)
+        for _ in range(n_probes):
+            probe = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x) * 2 - 1
+            (bent,) = torch.autograd.grad(grad, x, probe, retain_graph=True)
+            laplacian += (probe * bent).flatten(1).sum(1) / n_probes
+    return float(grad.detach().square().flatten(1).sum(1).mean() / laplacian.mean())
+
+
+# All of them for a few chains --------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Callback of ``Sampler.sample`` that keeps what the diagnostics and the film need of a few chains.
+
+    Args:
+        n_steps: of the chains that are watched.
+        frames: moments at which positions are kept.
+        shown: chains whose positions are kept.
+        alike: the first chain of those that share one law; series of chains before it are not compared.
+    """
+
+    def __init__(self, n_steps: int, frames: int = 40, shown: int = 16, alike: int = 0):
+        self.every, self.last, self.shown, self.alike = max(1, n_steps // frames), n_steps - 1, shown, alike
+        self.frames: list[Tensor] = []
+        self.series: dict[str, list[Tensor]] = {}
+
+    def __call__(self, i: int, state, info) -> None:
+        if i % self.every == 0 or i == self.last:
+            self.frames.append(state.x[: self.shown].cpu())
+        for name, value in ({"energy": info.energy} | summaries(state.x)).items():
+            self.series.setdefault(name, []).append(value)
+
+    def whole(self) -> dict[str, Tensor]:
+        """Each series, ``(chains, steps)``."""
+        return {name: torch.stack(values, 1).cpu() for name, values in self.series.items()}
+
+    def settled(self) -> dict[str, Tensor]:
+        """The second half of each series, ``(chains, steps)``, of chains that share one law: the first is warm-up."""
+        return {name: values[self.alike :, values.shape[1] // 2 :] for name, values in self.whole().items()}
+
+
+def summaries(x: Tensor, n_directions: int = 4) -> dict[str, Tensor]:
+    """Scalars ``(B,)`` that tell chains apart: entries where there are few, else mean, norm and fixed projections."""
+    flat = x.flatten(1)
+    if flat.shape[1] <= n_directions:
+        return {f"x{k}": flat[:, k] for k in range(flat.shape[1])}
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(flat.shape[1], n_directions, generator=generator).to(flat) / flat.shape[1] ** 0.5
+    projected = {f"projection{k}": v for k, v in enumerate((flat @ directions).unbind(1))}
+    return {"mean": flat.mean(1), "norm": row_norm(x)} | projected
+
+
+def judge(recorder: Recorder, energy: Energy, sampler: Sampler, x: Tensor, evaluations: int, seconds: float):
+    """All diagnostics of watched chains, and the reasons for those that are missing.
+
+    Args:
+        x: final positions of the chains.
+        evaluations: energy-and-gradient evaluations spent per chain.
+        seconds: that the chains took.
+
+    Returns:
+        values by name, and reasons by name.
+    """
+    values, skipped = {}, {}
+
+    def enter(name: str, function, *args) -> None:
+        try:
+            values[name] = function(*args)
+        except Unsuited as reason:
+            skipped[name] = str(reason)
+
+    for name, series in recorder.settled().items():
+        for statistic, function in (
+            ("autocorrelation_time", autocorrelation_time),
+            ("ess", effective_sample_size),
+            ("rhat", split_rhat),
+        ):
+            enter(f"{statistic}/{name}", function, series)
+    temperatures = {"virial": virial, "configurational_temperature": configurational_temperature}
+    for name, function in temperatures.items():
+        enter(name, function, energy, x)
+    if "virial" in values:
+        values["virial_temperature"] = values.pop("virial")
+        values["virial_ratio"] = values["virial_temperature"] / float(value_at(sampler.temperature, 0, 1))
+    ess = [v for k, v in values.items() if k.startswith("ess/")]
+    if ess:
+        compared = len(x) - recorder.alike
+        values["ess_per_second"] = 2 * min(ess) * len(x) / compared / max(seconds, 1e-9)  # series: half of what was run
+        values["ess_per_gradient"] = 2 * min(ess) / max(evaluations * compared, 1)
+    return values, skipped
+
+
+def virial(energy: Energy, x: Tensor) -> float:
+    """``virial_temperature`` at positions ``x`` of chains on ``energy``."""
+    return virial_temperature(x, energy_and_grad(energy, x)[1], energy.support)

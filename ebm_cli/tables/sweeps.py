@@ -1,0 +1,101 @@
+"""Sweeps: what its jobs have come to, as a table beside them; jobs that are finished are not run again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import yaml
+from hydra.experimental.callback import Callback
+
+METRICS = ("validation/", "energy/gap", "classifier/accuracy", "density/", "steps_per_second")  # columns, if there
+
+
+class Sweep(Callback):
+    """Hydra's hook in a sweep: ``summary.md`` and ``summary.csv`` in its directory, written anew after every job."""
+
+    def on_job_end(self, config, job_return, **kwargs) -> None:
+        if str(config.hydra.mode) == "RunMode.MULTIRUN":
+            self.summarize(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config, **kwargs) -> None:
+        table = self.summarize(Path(config.hydra.sweep.dir))
+        if table:
+            print(f"\n{table}\nsweep: {config.hydra.sweep.dir}")
+
+    def summarize(self, directory: Path) -> str | None:
+        """Writes both tables on rank 0, and returns the Markdown one; None without jobs."""
+        from ebm_cli.utils.files import write_text
+
+        rows = [row_of(job) for job in jobs(directory)]
+        if not rows or os.environ.get("LOCAL_RANK", "0") != "0":
+            return None
+        write_text(directory / "summary.csv", as_csv(rows))
+        write_text(directory / "summary.md", as_markdown(rows))
+        return as_markdown(rows)
+
+
+def jobs(directory: Path) -> list[Path]:
+    """The directories of a sweep's jobs, in the order of their numbers."""
+    found = [file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml")]
+    return sorted(found, key=lambda job: int(job.name.split("-")[0]) if job.name[0].isdigit() else -1)
+
+
+def row_of(job: Path) -> dict:
+    """One line of the summary: the job, its overrides, whether it finished, and its last values."""
+    given = dict(word.lstrip("+").split("=", 1) for word in words_of(job))
+    values = metrics_of(job)
+    kept = {name: found["value"] for name, found in values.items() if name.startswith(METRICS)}
+    return {"job": job.name} | given | {"state": "finished" if values else "failed"} | kept
+
+
+def words_of(run: Path) -> list[str]:
+    """The words that a run, or a job of a sweep, was asked for with."""
+    file = run / ".hydra" / "overrides.yaml"
+    return (yaml.safe_load(file.read_text()) if file.is_file() else None) or []
+
+
+def metrics_of(run: Path) -> dict[str, dict]:
+    """The last values of a run that has finished; nothing before."""
+    file = run / "metrics.json"
+    return json.loads(file.read_text())["metrics"] if file.is_file() else {}
+
+
+def as_csv(rows: list[dict]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns_of(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def as_markdown(rows: list[dict]) -> str:
+    columns = columns_of(rows)
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[shown(row.get(column, "")) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def columns_of(rows: list[dict]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def shown(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def is_finished(directory: Path, config_text: str) -> bool:
+    """Whether a job of a sweep has been finished under the same config, so that a resumed sweep can pass over it."""
+    config = directory / "config.yaml"
+    return (directory / "metrics.json").is_file() and config.is_file() and config.read_text() == config_text
+
+
+def lowest(directory: Path) -> float | None:
+    """The lowest value of a run's validation metric, from its history; None if it has none."""
+    with (directory / "metrics.csv").open(newline="") as lines:
+        rows = csv.DictReader(lines)
+        values = [float(v) for row in rows for k, v in row.items() if k.startswith("validation/") and v]
+    return min(values, default=None)

@@ -1,0 +1,167 @@
+"""Weighted walkers against closed forms: the change of log Z, moments and masses while the energy changes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ebm_cli import datasets
+from ebm_cli.buffers.negatives import Negatives
+from ebm_cli.buffers.replay import ReplayBuffer
+from ebm_cli.energies import BernoulliBase, Energy, GaussianBase, Support
+from ebm_cli.objectives import Jarzynski
+from ebm_cli.samplers import HMC, MALA, Gibbs, Langevin
+from ebm_cli.samplers.path import log_mean_exp
+from ebm_cli.samplers.reweighted import Reweighted
+
+EXACT = -0.5 * math.log(4)  # log Z ratio of precision 1 to 4
+
+
+class Quadratic(Energy):
+    """``k x^2 / 2 + log sqrt(2 pi)``: of precision 1 it is normalized."""
+
+    def __init__(self, k):
+        super().__init__((1,))
+        self.k = nn.Parameter(torch.tensor(float(k), dtype=torch.float64))
+
+    def forward(self, x):
+        return 0.5 * self.k * x.square().sum(1) + 0.5 * math.log(2 * math.pi)
+
+
+def walked(kernel, precisions, n=40000, seed=0):
+    """Walkers that follow the precision: log-weights and positions under the last one."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = Reweighted(kernel)
+    walkers = weights.start_from(GaussianBase((1,)).double(), n, generator)
+    for k in precisions:
+        found = []
+        keep = lambda i, state, info, found=found: found.append(info.extra["log_w"])  # noqa: E731
+        chain = weights.sample(Quadratic(k), walkers["x"], generator=generator, aux=walkers, callback=keep)
+        x, walkers = walkers["x"], {"x": chain.x, **chain.state.aux}
+    return found[0], x[:, 0]
+
+
+@pytest.mark.parametrize("n_updates", [5, 20])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        Langevin(n_steps=1, step_size=0.2),
+        Langevin(n_steps=3, step_size=0.2),
+        Langevin(n_steps=1, step_size=0.2, grad_clip=0.8),
+        Langevin(n_steps=1, step_size=0.2, noise_std=math.sqrt(0.4)),
+        MALA(n_steps=1, step_size=0.2),
+        HMC(n_steps=1, step_size=0.4),
+    ],
+    ids=["langevin", "three steps", "clipped", "noise given", "mala", "hmc"],
+)
+def test_log_z_and_variance_follow_a_precision_that_goes_from_1_to_4(kernel, n_updates):
+    log_w, x = walked(kernel, torch.linspace(1, 4, n_updates + 1).tolist())
+    share = torch.softmax(log_w, 0)
+    assert float(log_mean_exp(log_w)) == pytest.approx(EXACT, abs=0.02)
+    assert float((share * x.square()).sum()) == pytest.approx(0.25, abs=0.015)
+
+
+def test_without_the_correction_of_the_moves_log_z_is_wrong_by_a_fifth():
+    """``U - U'`` alone suits exact transitions only: on Langevin steps it is what the tolerance above tells apart."""
+    generator, n = torch.Generator().manual_seed(0), 40000
+    x = torch.randn(n, 1, dtype=torch.float64, generator=generator)
+    log_w, ks = torch.zeros(n, dtype=torch.float64), torch.linspace(1, 4, 21).tolist()
+    for k, following in zip(ks, ks[1:], strict=False):
+        log_w += (0.5 * (k - following) * x.square())[:, 0]
+        x = Langevin(n_steps=1, step_size=0.2).sample(Quadratic(following), x, generator=generator).x
+    assert float(log_mean_exp(log_w)) == pytest.approx(-0.874, abs=0.03)
+
+
+def test_gibbs_walkers_know_log_z_of_independent_bits():
+    class Field(Energy):
+        def __init__(self, h):
+            super().__init__((3,), Support("binary"))
+            self.h = h
+
+        def forward(self, x):
+            return -self.h * x.sum(1)
+
+    generator = torch.Generator().manual_seed(0)
+    weights = Reweighted(Gibbs(n_steps=3))
+    walkers = weights.start_from(BernoulliBase((3,)), 20000, generator)
+    for h in (0.0, 0.5, 1.0, 1.5):
+        chain = weights.sample(Field(h), walkers["x"], generator=generator, aux=walkers)
+        walkers = {"x": chain.x, **chain.state.aux}
+    exact = 3 * math.log(1 + math.exp(1.5))
+    assert float(log_mean_exp(walkers["log_w"])) == pytest.approx(exact, abs=0.02)
+
+
+def chains_for(sampler, seed=0):
+    data = lambda n, g: (torch.randn(n, 1, generator=g, dtype=torch.float64), None)  # noqa: E731
+    return Negatives(sampler, ReplayBuffer(size=64), GaussianBase((1,)).double(), data, seed=seed)
+
+
+def train(objective, energy, chains, x, n, lr):
+    optimizer = torch.optim.SGD(energy.parameters(), lr=lr)
+    for _ in range(n):
+        optimizer.zero_grad()
+        loss, metrics = objective(energy, datasets.Batch(x, None), chains)
+        loss.backward()
+        optimizer.step()
+    return metrics
+
+
+@pytest.mark.parametrize("resample_below", [0.0, 0.95])
+def test_training_reports_its_true_loss_and_finds_the_precision(resample_below):
+    torch.manual_seed(0)
+    x = 0.5 * torch.randn(5000, 1, dtype=torch.float64)
+    variance = float(x.square().mean())
+    energy, objective = Quadratic(1.0), Jarzynski(walkers=10000, witnesses=20000, resample_below=resample_below)
+    metrics = train(objective, energy, chains_for(Langevin(n_steps=1, step_size=0.1)), x, 60, lr=4.0)
+    k = 1 / variance
+    assert float(energy.k) == pytest.approx(k, rel=0.05)
+    entropy = 0.5 * math.log(2 * math.pi * math.e * variance)
+    assert float(metrics["cross_entropy"]) == pytest.approx(entropy, abs=0.03)
+    assert (float(metrics["jarzynski/effective_share"]) > 0.9) == (resample_below > 0.9)
+
+
+def test_held_out_cross_entropy_is_that_of_the_weights_that_are_judged():
+    """Log Z is taken over from the walkers' energy to any other one, here of precision 2."""
+    torch.manual_seed(0)
+    objective, chains = Jarzynski(witnesses=40000), chains_for(Langevin(n_steps=2, step_size=0.1))
+    assert objective.validation(Quadratic(2.0), datasets.Batch(torch.ones(1, 1), None), chains) is None
+    train(objective, Quadratic(1.5), chains, torch.ones(8, 1, dtype=torch.float64), 3, lr=0.0)
+    batch = datasets.Batch(torch.ones(1, 1, dtype=torch.float64), None)
+    name, value = objective.validation(Quadratic(2.0), batch, chains)
+    assert name == "cross_entropy"
+    assert float(value) == pytest.approx(0.5 * math.log(2 * math.pi / 2) + 1.0, abs=0.01)
+
+
+def test_the_gradient_is_that_of_the_weighted_walkers():
+    """At precision 4 with walkers from precision 1, before any move: d loss / dk is (var_data - 1/4) / 2 by weights."""
+    torch.manual_seed(0)
+    energy, objective = Quadratic(4.0), Jarzynski(walkers=200000, witnesses=0, resample_below=0)
+    x = torch.ones(4, 1, dtype=torch.float64)
+    objective(energy, datasets.Batch(x, None), chains_for(Langevin(n_steps=1, step_size=0.1))).loss.backward()
+    assert float(energy.k.grad) == pytest.approx(0.5 * (1 - 0.25), abs=0.005)
+
+
+def test_walkers_that_teach_flatter_the_loss_and_witnesses_do_not():
+    """Few walkers at a large learning rate: their log Z falls below the truth, that of witnesses does not."""
+    torch.manual_seed(0)
+    energy, objective = Quadratic(1.0), Jarzynski(walkers=8, witnesses=20000)
+    chains = chains_for(Langevin(n_steps=1, step_size=0.1))
+    metrics = train(objective, energy, chains, 0.5 * torch.randn(5000, 1, dtype=torch.float64), 100, lr=2.0)
+    log_z = -0.5 * math.log(float(energy.k))
+    assert float(metrics["jarzynski/log_z"]) == pytest.approx(log_z, abs=0.3)
+    assert float(objective.walkers.log_z(energy, chains)[0]) < log_z - 0.5
+
+
+@pytest.mark.parametrize(
+    ("sampler", "word"),
+    [
+        (Langevin(n_steps=1, boundary="clamp"), "sampler.boundary=null"),
+        (Langevin(n_steps=1, noise_first=True), "noise_first=false"),
+    ],
+)
+def test_transitions_without_weights_are_refused(sampler, word):
+    with pytest.raises(ValueError, match=word):
+        Reweighted(sampler)
