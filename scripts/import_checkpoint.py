@@ -15,15 +15,17 @@ from pathlib import Path
 
 import torch
 
-from ebm_cli import config
 from ebm_cli.buffers.negatives import Negatives
 from ebm_cli.config import ConfigError, build, plain
+from ebm_cli.config.check import check
+from ebm_cli.config.errors import one_line
 from ebm_cli.config.options import conf_dir
+from ebm_cli.config.schema import SCHEMAS, TrainConfig
 from ebm_cli.models.assemble import build_energy, facts_of, network_of
 from ebm_cli.runs import released
 from ebm_cli.training import fitting
-from ebm_cli.training.module import gather
 from ebm_cli.training.resume import random_state
+from ebm_cli.utils.distributed import everyone
 from ebm_cli.utils.files import sha256, write_json
 
 
@@ -32,7 +34,7 @@ def composed(preset: str, directory: Path, words: list[str]):
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    for name, node in config.SCHEMAS.items():
+    for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         words = [f"experiment={preset}", f"logger.history.directory={directory}", *words]
@@ -67,7 +69,7 @@ def import_run(map_file: Path, file: Path, directory: Path, words: list[str]) ->
     tensors, buffer = released.read_file(file, keys)
     size = [] if buffer is None else [f"buffer.size={len(buffer)}"]
     cfg = composed(keys.preset, directory, [*size, *words])
-    config.check(cfg, config.TrainConfig)
+    check(cfg, TrainConfig)
     facts = facts_of(build(cfg.dataset, "dataset", seed=cfg.seed))
     base, energy = build_energy(plain(cfg), facts, build(cfg.objective, "objective").joint)
     network = network_of(energy)
@@ -80,7 +82,7 @@ def import_run(map_file: Path, file: Path, directory: Path, words: list[str]) ->
     content = {
         "state_dict": weights,
         "hyper_parameters": {"config": plain(cfg), "facts": facts},
-        "ranks": gather(ranks),
+        "ranks": everyone(ranks),
     }
     beside = directory / "checkpoints" / "last.ckpt.part"
     torch.save(content, beside)
@@ -100,7 +102,7 @@ def main() -> None:
     try:
         import_run(known if known.is_file() else Path(options.map), options.file, options.run.resolve(), options.words)
     except (ConfigError, OSError) as error:
-        sys.exit(f"import_checkpoint: {config.one_line(error)}")
+        sys.exit(f"import_checkpoint: {one_line(error)}")
     print(f"run: {options.run}\nnext: ebm-sample run={options.run}\n      ebm-eval run={options.run}")
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from ebm_cli import config
 from ebm_cli.config import ConfigError, build
-from ebm_cli.config.build import resolve
+from ebm_cli.config.build import SUPPLIED, resolve
 
 OPTIONS = sorted(
     (folder.name, file.stem)
@@ -101,7 +101,7 @@ def test_an_option_is_the_keywords_of_its_class(group, option):
     takes = [
         p for p in inspect.signature(target).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
-    names = [p.name for p in takes if p.name not in config.SUPPLIED]
+    names = [p.name for p in takes if p.name not in SUPPLIED]
     assert set(node) <= set(names)
     if target.__module__.startswith("ebm_cli."):
         assert list(node) == names

@@ -122,7 +122,7 @@ def subject(energy, sampler):
 
 def test_samples_of_a_weighted_sampler_are_written_with_equal_weights(monkeypatch):
     """Half the chains hot: their variance is 2.5 unweighted, and that of the target once weighted."""
-    monkeypatch.setattr("ebm_cli.runs.trained.BLOCK", 4000)
+    monkeypatch.setattr("ebm_cli.runs.generate.BLOCK", 4000)
     energy = harmonic((1,))
     sampler = SimulatedTempering(temperatures=[1.0, 4.0], transition=MALA(step_size=0.5), adapt_steps=100)
     assert float(generate(subject(energy, sampler), 4000, 400).x.var()) == pytest.approx(1.0, rel=0.15)

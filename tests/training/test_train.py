@@ -211,14 +211,12 @@ def test_the_running_median_is_that_of_the_last_values():
         assert running.median() == last[len(last) // 2]
 
 
-def test_the_weight_average_is_the_exponential_one_and_nothing_idle_is_called():
+def test_the_weight_average_is_the_exponential_one():
     from types import SimpleNamespace
 
     import pytorch_lightning as pl
-    from ebm_cli.training.callbacks.all import PER_UPDATE, drop_idle_hooks
 
     from ebm_cli.training.callbacks.average import WeightAverage
-    from ebm_cli.training.callbacks.throughput import Throughput
 
     class Module(pl.LightningModule):
         def __init__(self):
@@ -239,10 +237,6 @@ def test_the_weight_average_is_the_exponential_one_and_nothing_idle_is_called():
     kept = average._average_model.module
     torch.testing.assert_close(kept.w.detach(), torch.full((3,), expected))
     assert torch.equal(kept.b, module.b)
-    hooks = [average, Throughput()]
-    drop_idle_hooks(hooks)
-    called = [name for name in PER_UPDATE if callable(getattr(average, name))]
-    assert called == ["on_train_batch_end"] and not any(callable(getattr(hooks[1], name)) for name in PER_UPDATE)
 
 
 def test_optimizers_are_fused_unless_gradients_are_scaled():
