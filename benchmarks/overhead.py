@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from ebm_cli.training.fitting import make_trainer
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
@@ -22,7 +23,6 @@ from ebm_cli.config import build, plain
 from ebm_cli.config.options import conf_dir
 from ebm_cli.config.schema import SCHEMAS
 from ebm_cli.models.assemble import facts_of
-from ebm_cli.training.fitting import make_trainer
 from ebm_cli.training.module import EnergyModule
 
 RUNS = {

@@ -10,7 +10,7 @@ from ebm_cli.config.check import refuse_storage
 from ebm_cli.config.launch import inherit, launch, stop
 from ebm_cli.config.schema import TrainConfig
 
-GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "logger"]
+GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "schedule", "trainer", "logger"]
 
 
 def main() -> None:
@@ -39,20 +39,21 @@ def train(cfg) -> float | None:
     from ebm_cli.config import build, plain
     from ebm_cli.models.assemble import facts_of
     from ebm_cli.tables import sweeps
-    from ebm_cli.training import fitting
     from ebm_cli.training.module import EnergyModule
+    from ebm_cli.training.report import report
+    from ebm_cli.training.trainer import fit, make_trainer, prepare, warn_of_long_steps, write_config
 
     directory = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().mode.name == "MULTIRUN" and sweeps.is_finished(directory, fitting.text_of(cfg)):
+    if HydraConfig.get().mode.name == "MULTIRUN" and sweeps.is_finished(directory, write_config(cfg)):
         print(f"finished before: {directory}")
         return sweeps.lowest(directory)
     pl.seed_everything(cfg.seed, verbose=False)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
     module = EnergyModule(plain(cfg), facts_of(data))
-    trainer = fitting.make_trainer(cfg, directory)
+    trainer = make_trainer(cfg, directory)
     if trainer.is_global_zero:
-        fitting.warn_of_long_steps(module.config, data)
-        fitting.prepare(directory, cfg)
-    fitting.fit(trainer, module, data, directory)
-    fitting.report(trainer, module, data, directory)
+        warn_of_long_steps(module.config, data)
+        prepare(directory, cfg)
+    fit(trainer, module, data, directory)
+    report(trainer, module, data, directory)
     return sweeps.lowest(directory)

@@ -9,9 +9,21 @@ from omegaconf import DictConfig
 from ebm_cli.config.build import check_keywords, plain, resolve
 from ebm_cli.config.errors import ConfigError, unknown
 from ebm_cli.config.options import conf_dir, read_option
-from ebm_cli.config.schema import RECIPE, Guard, Keep, Pictures, Schedule
+from ebm_cli.config.schema import RECIPE
 
-NODES = ("model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "base", "task", "table")
+NODES = (
+    "model",
+    "objective",
+    "sampler",
+    "buffer",
+    "dataset",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "base",
+    "task",
+    "table",
+)
 
 
 def check(cfg: DictConfig, schema) -> None:
@@ -20,10 +32,6 @@ def check(cfg: DictConfig, schema) -> None:
     for key in cfg:
         if key not in fields:
             raise ConfigError(unknown(str(key), list(fields)))
-    for key, kind in (("schedule", Schedule), ("guard", Guard), ("checkpoints", Keep), ("pictures", Pictures)):
-        for inner in cfg.get(key) or {}:
-            if inner not in kind.__dataclass_fields__:
-                raise ConfigError(unknown(f"{key}.{inner}", list(kind.__dataclass_fields__)))
     for key in (cfg.get("dataset") or {}).get("recipe") or {}:
         if key not in RECIPE:
             raise ConfigError(unknown(f"dataset.recipe.{key}", RECIPE))
@@ -32,7 +40,8 @@ def check(cfg: DictConfig, schema) -> None:
             check_node(plain(cfg[name]), name)
     for name in ("logger", "metric", "callbacks"):
         for inner, node in (plain(cfg.get(name)) if cfg.get(name) else {}).items():
-            check_node(node, f"{name}.{inner}")
+            if node is not None:  # callbacks.pictures=null drops it
+                check_node(node, f"{name}.{inner}")
 
 
 def check_node(node: dict, path: str) -> None:

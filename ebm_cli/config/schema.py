@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -15,43 +15,6 @@ RECIPE = (  # what a data set may recommend, and other options read
 
 
 @dataclass
-class Schedule:
-    """Learning rate over a run; see conf/train.yaml."""
-
-    warmup_steps: int = MISSING
-    hold: float = MISSING
-    final: float = MISSING
-    shape: str = MISSING
-    milestones: list[float] = field(default_factory=list)
-    factor: float = 1.0
-
-
-@dataclass
-class Guard:
-    """When a run counts as diverged; see conf/train.yaml."""
-
-    growth: float = MISSING
-    window: int = MISSING
-    nats: float = MISSING
-
-
-@dataclass
-class Pictures:
-    """Pictures during training; see conf/train.yaml."""
-
-    every_n_epochs: int = MISSING
-    number: int = MISSING
-
-
-@dataclass
-class Keep:
-    """Which checkpoints are kept; see conf/train.yaml."""
-
-    earlier: int = MISSING
-    best: bool = MISSING
-
-
-@dataclass
 class TrainConfig:
     """Keys of `ebm-train`, and of the config that a run keeps."""
 
@@ -61,6 +24,7 @@ class TrainConfig:
     buffer: Any = MISSING
     dataset: Any = MISSING
     optimizer: Any = MISSING
+    schedule: Any = MISSING
     trainer: Any = MISSING
     logger: Any = MISSING
     callbacks: Any = None
@@ -75,10 +39,6 @@ class TrainConfig:
     frozen_copy: str = MISSING
     cpu_time: str | None = None
     threads: int | None = None
-    schedule: Schedule = field(default_factory=Schedule)
-    checkpoints: Keep = field(default_factory=Keep)
-    guard: Guard = field(default_factory=Guard)
-    pictures: Pictures = field(default_factory=Pictures)
 
 
 @dataclass

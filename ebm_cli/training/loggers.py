@@ -65,18 +65,6 @@ def log_histogram(logger, name: str, values, step: int) -> None:
     logger.log_metrics({name: wandb.Histogram(values.numpy())}, step=step)
 
 
-@rank_zero_only
-def log_checkpoint(loggers: list, file: Path) -> None:
-    """Hands a checkpoint to wandb as an artifact, where ``logger.wandb.log_model=true`` asks for it."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger) and logger._log_model and file.is_file():
-            import wandb
-
-            artifact = wandb.Artifact(f"model-{logger.version}", type="model")
-            artifact.add_file(str(file))
-            logger.experiment.log_artifact(artifact)
-
-
 def finish() -> None:
     """Ends the wandb run of this process, or the next job of a sweep would log into it."""
     if "wandb" in sys.modules:

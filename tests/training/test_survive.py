@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL
+from ebm_cli.training.checkpoints import damage, newest_good, point_to, rotate
 
 from ebm_cli.config import ConfigError
-from ebm_cli.training.checkpoints import damage, newest_good, point_to, rotate
 from ebm_cli.training.resume import share_out
 
 TRAIN = (sys.executable, "-c", "from ebm_cli.train import main; main()")

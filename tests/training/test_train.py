@@ -144,8 +144,9 @@ def test_a_run_that_is_not_there_is_said(command):
 def test_steps_too_long_for_a_toys_narrowest_feature_are_warned_of(words, warns):
     import warnings
 
-    from ebm_cli import config
     from ebm_cli.training.fitting import warn_of_long_steps
+
+    from ebm_cli import config
 
     node = config.option_node("dataset", "rings")
     data = config.build(node, "dataset")

@@ -19,7 +19,7 @@ class DivergenceGuard(pl.Callback):
     own running median, the other, where the noise is tied to the step and energies are nats of the chains' law, with
     temperature x dimension. Losses of objectives without chains have a scale: that of the first one.
 
-    Values stay on the device and are judged together every ``trainer.log_every_n_steps`` updates, at the end of an
+    Values stay on the device and are checked together every ``trainer.log_every_n_steps`` updates, at the end of an
     epoch and when a chain diverges, in their order: the update named is the first bad one. No checkpoint is written
     of weights that are not finite.
 
@@ -30,35 +30,34 @@ class DivergenceGuard(pl.Callback):
         nats: how many times temperature x dimension ``|gap|`` may be.
     """
 
-    def __init__(self, growth: float, window: int, nats: float):
+    def __init__(self, *, growth: float = 1000.0, window: int = 200, nats: float = 50.0):
         self.growth, self.nats, self.gaps = growth, nats, RunningMedian(window)
         self.losses, self.first = RunningMedian(window), None
         self.pending: list[tuple[int, torch.Tensor, torch.Tensor | None]] = []
         self.scale = 0.0
 
     def on_train_start(self, trainer, module) -> None:
-        self.scale = module.temperature() * math.prod(module.energy.shape)
+        self.scale = tied_temperature(module.negatives.sampler) * math.prod(module.energy.shape)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        gap = module.latest.get("energy/gap") if module.objective.uses_chains else None
+        gap = module.recent[-1].get("energy/gap") if module.objective.uses_chains else None
         self.pending.append((trainer.global_step, outputs["loss"], gap))
         if len(self.pending) >= trainer.log_every_n_steps:
-            self.judge_pending()
+            self.check_pending()
 
     def on_train_epoch_end(self, trainer, module) -> None:
         """Before the checkpoint is written: Lightning calls those callbacks last."""
-        self.judge_pending()
-        weights = [p.detach() for p in module.parameters()]
-        if not bool(torch.stack(torch._foreach_norm(weights, float("inf"))).isfinite().all()):
+        self.check_pending()
+        if not bool(torch.nn.utils.get_total_norm([p.detach() for p in module.parameters()], float("inf")).isfinite()):
             raise DivergenceError(f"weights after update {trainer.global_step}: not finite")
 
     def on_exception(self, trainer, module, exception) -> None:
         """A chain that diverges may do so because of an update before."""
         if isinstance(exception, DivergenceError):
-            self.judge_pending()
+            self.check_pending()
 
-    def judge_pending(self) -> None:
-        """Judges what was collected, in one transfer from the device."""
+    def check_pending(self) -> None:
+        """Checks what was collected, in one transfer from the device."""
         steps, losses, gaps = zip(*self.pending, strict=True) if self.pending else ((), (), ())
         self.pending = []
         losses = torch.stack(losses).tolist() if losses else ()
@@ -67,34 +66,41 @@ class DivergenceGuard(pl.Callback):
             if not math.isfinite(loss):
                 raise DivergenceError(f"loss={loss} at update {step}: not finite")
             if gap is None:
-                self.judge_loss(abs(loss), step)
+                self.check_loss(abs(loss), step)
             else:
-                self.judge(abs(gap), step, self.scale)
+                self.check_gap(abs(gap), step, self.scale)
 
-    def judge(self, gap: float, step: int, scale: float) -> None:
+    def check_gap(self, gap: float, step: int, scale: float) -> None:
         """Compares one gap with the median of those before it, and with temperature x dimension (0 if unknown)."""
         if scale and gap > self.nats * scale:
             raise DivergenceError(
-                f"|energy/gap|={gap:.3g} at update {step}: over guard.nats={self.nats:g} times temperature x dimension "
-                f"= {scale:.3g}"
+                f"|energy/gap|={gap:.3g} at update {step}: over callbacks.guard.nats={self.nats:g} times temperature x "
+                f"dimension = {scale:.3g}"
             )
         usual = self.gaps.median()
         if self.gaps.full and gap > self.growth * max(usual, 1e-12):
             raise DivergenceError(
-                f"|energy/gap|={gap:.3g} at update {step}: over guard.growth={self.growth:g} times its running "
-                f"median {usual:.3g}"
+                f"|energy/gap|={gap:.3g} at update {step}: over callbacks.guard.growth={self.growth:g} times its "
+                f"running median {usual:.3g}"
             )
         self.gaps.append(gap)
 
-    def judge_loss(self, loss: float, step: int) -> None:
+    def check_loss(self, loss: float, step: int) -> None:
         """Compares one loss with those before it."""
         self.first = max(loss, 1e-12) if self.first is None else self.first
         usual = max(self.first, self.losses.median())
         if loss > self.growth * usual:
             raise DivergenceError(
-                f"|loss|={loss:.3g} at update {step}: over guard.growth={self.growth:g} times the usual {usual:.3g}"
+                f"|loss|={loss:.3g} at update {step}: over callbacks.guard.growth={self.growth:g} times the usual "
+                f"{usual:.3g}"
             )
         self.losses.append(loss)
+
+
+def tied_temperature(sampler) -> float:
+    """Temperature in which the energies of a run are measured: that of noise tied to the step, else 0 for none."""
+    tied = getattr(sampler, "noise_std", 0.0) is None
+    return float(sampler.temperature) if tied and isinstance(sampler.temperature, (int, float)) else 0.0
 
 
 class RunningMedian:
