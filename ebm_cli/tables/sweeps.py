@@ -95,7 +95,10 @@ def is_finished(directory: Path, config_text: str) -> bool:
 
 def lowest(directory: Path) -> float | None:
     """The lowest value of a run's validation metric, from its history; None if it has none."""
-    with (directory / "metrics.csv").open(newline="") as lines:
+    file = directory / "metrics.csv"
+    if not file.is_file():  # nothing is logged by trainer.fast_dev_run and trainer.barebones
+        return None
+    with file.open(newline="") as lines:
         rows = csv.DictReader(lines)
         values = [float(v) for row in rows for k, v in row.items() if k.startswith("validation/") and v]
     return min(values, default=None)

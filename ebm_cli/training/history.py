@@ -24,7 +24,8 @@ class History(Logger):
 
     @property
     def name(self) -> str:
-        return "history"
+        """Empty, so that a ``ModelCheckpoint`` without a folder writes to ``checkpoints`` in the run directory."""
+        return ""
 
     @property
     def version(self) -> str:

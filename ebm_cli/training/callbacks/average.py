@@ -12,11 +12,11 @@ class WeightAverage(WeightAveraging):
     Buffers, such as those of spectral norms, are the current ones.
 
     Args:
-        decay: share of the average that an update keeps.
+        decay: share of the average that an update keeps; an option where it is null is left out.
 
     Raises:
         ValueError: for a share outside [0, 1].
     """
 
-    def __init__(self, *, decay: float):
+    def __init__(self, *, decay: float | None):
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))

@@ -11,11 +11,11 @@ class CPUTimer(Timer):
     """Lightning's ``Timer``, in seconds of processor time of this process; it counts on over resumes.
 
     Args:
-        duration: ``DD:HH:MM:SS``.
+        duration: ``DD:HH:MM:SS``; null for no budget.
         interval: ``epoch`` stops where resuming is exact; ``step`` at once.
     """
 
-    def __init__(self, *, duration: str, interval: str = "epoch"):
+    def __init__(self, *, duration: str | None, interval: str = "epoch"):
         super().__init__(duration, interval, verbose=False)
         self.before, self.since = 0.0, None
 
