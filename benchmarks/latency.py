@@ -16,7 +16,7 @@ PARTS = {
         "ebm_cli.datasets",
         "ebm_cli.objectives",
         "ebm_cli.samplers",
-        "ebm_cli.training.fitting",
+        "ebm_cli.training.trainer",
     ],
 }
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from ebm_cli.training.fitting import make_trainer
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
@@ -24,6 +23,7 @@ from ebm_cli.config.options import conf_dir
 from ebm_cli.config.schema import SCHEMAS
 from ebm_cli.models.assemble import facts_of
 from ebm_cli.training.module import EnergyModule
+from ebm_cli.training.trainer import make_trainer
 
 RUNS = {
     "MLP 2-16-1, nce": ["dataset=two_moons", "objective=nce", "model.hidden=[16]", "dataset.batch_size=32"],

@@ -23,8 +23,8 @@ from ebm_cli.config.options import conf_dir
 from ebm_cli.config.schema import SCHEMAS, TrainConfig
 from ebm_cli.models.assemble import build_energy, facts_of, network_of
 from ebm_cli.runs import released
-from ebm_cli.training import fitting
 from ebm_cli.training.resume import random_state
+from ebm_cli.training.trainer import prepare
 from ebm_cli.utils.distributed import everyone
 from ebm_cli.utils.files import sha256, write_json
 
@@ -74,11 +74,11 @@ def import_run(map_file: Path, file: Path, directory: Path, words: list[str]) ->
     base, energy = build_energy(plain(cfg), facts, build(cfg.objective, "objective").joint)
     network = network_of(energy)
     network.load_state_dict(released.translated(tensors, keys, network.state_dict()))
-    ranks = {"objective": {}, "random": random_state()}
-    ranks["chains"] = None if buffer is None else chains_of(cfg, facts, base, buffer).state()
+    ranks = {"random": random_state()}
+    ranks["negatives"] = None if buffer is None else chains_of(cfg, facts, base, buffer).state()
     weights = {f"energy.{k}": v for k, v in energy.state_dict().items()}
     weights |= {f"base.{k}": v for k, v in base.state_dict().items()}
-    fitting.prepare(directory, cfg)
+    prepare(directory, cfg)
     content = {
         "state_dict": weights,
         "hyper_parameters": {"config": plain(cfg), "facts": facts},

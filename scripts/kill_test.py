@@ -23,9 +23,18 @@ import torch
 
 WORDS = (
     "dataset.steps_per_epoch=10", "dataset.batch_size=16", "model.hidden=[32]", "sampler.n_steps=5", "buffer.size=256",
-    "trainer.enable_progress_bar=false", "pictures.every_n_epochs=1000000",
+    "trainer.enable_progress_bar=false", "callbacks.pictures=null",
 )  # fmt: skip
-COMPARED = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "ranks", "global_step", "epoch", "share")
+COMPARED = (
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "callbacks",
+    "ranks",
+    "global_step",
+    "epoch",
+    "time_share",
+)
 EPOCHS_PER_LIFE = 6  # more than a life of random length gets through on average, so that no run ends before its kills
 
 

@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.profilers import AdvancedProfiler, SimpleProfiler
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ebm_cli.config import ConfigError, build, plain
 from ebm_cli.config.build import resolve
@@ -45,8 +46,7 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
         return make_bare_trainer(options, directory)
     callbacks = build_callbacks(plain(cfg.callbacks or {}))
     if options.pop("max_time") is not None:
-        # Lightning's own would stop in the middle of an epoch, where no checkpoint is written
-        callbacks.append(Timer(cfg.trainer.max_time, interval="epoch", verbose=False))
+        callbacks.append(make_timer(cfg.trainer.max_time))
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stderr.isatty()  # not into log files
     if options["profiler"] in PROFILERS:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=directory, filename="profile")
@@ -59,6 +59,15 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
         use_distributed_sampler=False,
         enable_checkpointing=any(isinstance(c, pl.callbacks.Checkpoint) for c in callbacks),
     )
+
+
+def make_timer(duration: str) -> Timer:
+    """The budget of wall-clock time; Lightning's own would stop inside an epoch, where no checkpoint is written."""
+    try:
+        return Timer(duration, interval="epoch", verbose=False)
+    except MisconfigurationException as error:
+        right = "write DD:HH:MM:SS, such as 00:00:01:00 for a minute"
+        raise ConfigError(f"trainer.max_time={duration}: not a duration; {right}") from error
 
 
 def make_bare_trainer(options: dict, directory: Path) -> pl.Trainer:

@@ -98,12 +98,12 @@ def test_more_labels_than_there_are_is_refused():
 
 def test_a_model_that_takes_labels_refuses_hidden_ones():
     from ebm_cli.models import ResNet
-    from ebm_cli.training.module import refuse_hidden
+    from ebm_cli.training.module import refuse_hidden_labels
 
     conditional = ResNet((1, 8, 8), width=8, conditional=True, n_classes=10)
     with pytest.raises(ValueError, match="some labels are hidden"):
-        refuse_hidden(torch.tensor([3, -1]), conditional)
-    refuse_hidden(torch.tensor([3, -1]), Wells())
+        refuse_hidden_labels(torch.tensor([3, -1]), conditional)
+    refuse_hidden_labels(torch.tensor([3, -1]), Wells())
 
 
 # One Gaussian per class --------------------------------------------------------------------------------------------

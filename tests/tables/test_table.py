@@ -241,7 +241,7 @@ def test_the_command_prints_a_table_and_names_what_it_does_not_know(command, tmp
 def test_runs_are_listed_with_their_numbers_and_their_seeds_taken_together(command, tmp_path):
     status, out, _ = command("ebm-table", "table=runs")
     assert status == 0 and "No run in outputs/runs/*/* or outputs/sweeps/*/*" in out
-    quick = (*SMALL, "pictures.number=4", "sample_steps=5")
+    quick = (*SMALL, "callbacks.pictures.number=4", "sample_steps=5")
     assert command("ebm-train", "-m", *quick, "seed=0,5", stamp="s")[0] == 0
     assert command("ebm-train", *quick, "optimizer.lr=1e30", stamp="bad")[0] == 1
     runs = sorted(tmp_path.glob("outputs/sweeps/s/*-mlp-digits-pcd"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from ebm_cli.training import ClippedAdam
-from ebm_cli.training.module import EnergyModule, decay
+from ebm_cli.training.schedule import Schedule
 
 
 def test_entries_are_clamped_to_three_roots_of_the_second_moment():
@@ -50,21 +48,13 @@ def test_bounds_must_be_positive():
 def test_the_rate_falls_to_its_end(shape, middle):
     if middle is None:
         with pytest.raises(ValueError, match="schedule.shape must be"):
-            decay(shape, 0.1, 0.5)
+            Schedule(shape=shape)
         return
-    assert [decay(shape, 0.1, share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, middle, 0.1])
+    schedule = Schedule(shape=shape, warmup_steps=0, hold=0.0, final=0.1)
+    assert [schedule.factor_at(0, share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, middle, 0.1])
 
 
 def test_milestones_multiply_the_rate():
-    module = SimpleNamespace(progress=lambda step: step / 10)
-    schedule = {
-        "warmup_steps": 3,
-        "hold": 1.0,
-        "final": 1.0,
-        "shape": "linear",
-        "milestones": [0.5, 0.8],
-        "factor": 0.3,
-    }
-    module.config = {"schedule": schedule}
-    rates = [EnergyModule.rate(module, step) for step in range(11)]
+    schedule = Schedule(warmup_steps=3, hold=1.0, final=1.0, milestones=[0.5, 0.8], factor=0.3)
+    rates = [schedule.factor_at(step, step / 10) for step in range(11)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 0.3, 0.3, 0.3, 0.09, 0.09, 0.09])

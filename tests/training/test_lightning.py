@@ -1,4 +1,4 @@
-"""Lightning's own callbacks work from an option file, and every keyword of its Trainer works or is refused in a line."""
+"""Lightning's own callbacks work from an option file; every keyword of its Trainer works or is refused in a line."""
 
 from __future__ import annotations
 

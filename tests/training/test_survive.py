@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL
-from ebm_cli.training.checkpoints import damage, newest_good, point_to, rotate
 
 from ebm_cli.config import ConfigError
+from ebm_cli.training.checkpoint_io import CheckpointIO, find_damage, find_newest_whole, rotate
 from ebm_cli.training.resume import share_out
 
 TRAIN = (sys.executable, "-c", "from ebm_cli.train import main; main()")
@@ -68,32 +68,32 @@ def test_flipped_bits_and_missing_ends_are_recognized(tmp_path):
     file = tmp_path / "x.ckpt"
     value = saved(file)
     whole = file.read_bytes()
-    assert damage(file) is None
+    assert find_damage(file) is None
     rng = random.Random(0)
     for _ in range(200):
         at = rng.randrange(len(whole))
         file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << rng.randrange(8))]) + whole[at + 1 :])
-        if damage(file) is None:  # a bit that carries nothing: padding, a time stamp
+        if find_damage(file) is None:  # a bit that carries nothing: padding, a time stamp
             assert torch.equal(torch.load(file, weights_only=True)["tensor"], value)
     for end in (0, 10, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:end])
-        assert damage(file)
+        assert find_damage(file)
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capsys):
     for name in ("last.ckpt", "last-1.ckpt", "last-2.ckpt"):
         saved(tmp_path / name)
-    assert newest_good(tmp_path).name == "last.ckpt"
+    assert find_newest_whole(tmp_path).name == "last.ckpt"
     (tmp_path / "last.ckpt").write_bytes(b"half a file")
-    assert newest_good(tmp_path).name == "last-1.ckpt"
+    assert find_newest_whole(tmp_path).name == "last-1.ckpt"
     assert "last.ckpt is damaged" in capsys.readouterr().err
     (tmp_path / "last.ckpt").unlink()  # killed between two renames
-    assert newest_good(tmp_path).name == "last-1.ckpt"
+    assert find_newest_whole(tmp_path).name == "last-1.ckpt"
     for name in ("last-1.ckpt", "last-2.ckpt"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(ConfigError, match="all 2 checkpoints are damaged"):
-        newest_good(tmp_path)
-    assert newest_good(tmp_path / "nothing") is None
+        find_newest_whole(tmp_path)
+    assert find_newest_whole(tmp_path / "nothing") is None
 
 
 def test_the_ring_moves_on(tmp_path):
@@ -101,10 +101,8 @@ def test_the_ring_moves_on(tmp_path):
     for k in range(5):
         rotate(last, 2)
         last.write_text(str(k))
-        if k == 2:
-            point_to(last, tmp_path / "best.ckpt")
     kept = {file.name: file.read_text() for file in tmp_path.iterdir()}
-    assert kept == {"last.ckpt": "4", "last-1.ckpt": "3", "last-2.ckpt": "2", "best.ckpt": "2"}
+    assert kept == {"last.ckpt": "4", "last-1.ckpt": "3", "last-2.ckpt": "2"}
 
 
 def test_training_goes_on_from_the_one_before(command, tmp_path):
@@ -120,21 +118,30 @@ def test_training_goes_on_from_the_one_before(command, tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(command, tmp_path, monkeypatch):
-    import pytorch_lightning as pl
-
     command("ebm-train", *SMALL, stamp="a")
     (run,) = tmp_path.glob("outputs/runs/*/a")
     before = (run / "checkpoints" / "last.ckpt").read_bytes()
 
-    def full(self, path, *args):
+    def full(content, path, *args):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
+    monkeypatch.setattr("ebm_cli.training.checkpoint_io.torch.save", full)
     status, _, err = command("ebm-train", *SMALL, "trainer.max_epochs=3", stamp="a")
     assert status == 1 and "No space left on device" in err and "is intact" in err
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
     assert not list(run.glob("checkpoints/*.part"))
+
+
+def test_reading_a_checkpoint_checks_every_record(tmp_path):
+    io, file = CheckpointIO(), tmp_path / "some.ckpt"
+    io.save_checkpoint({"weights": torch.arange(1000.0)}, file)
+    assert torch.equal(io.load_checkpoint(file)["weights"], torch.arange(1000.0))
+    content = bytearray(file.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 2000] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="some.ckpt: damaged .checksum of"):
+        io.load_checkpoint(file)
 
 
 # Another number of processes ---------------------------------------------------------------------------------------
@@ -143,8 +150,9 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(command, tmp_path, mo
 def rank_state(first: int, n: int) -> dict:
     rows = torch.arange(first, first + n)
     entries = {"x": rows[:, None].float(), "y": rows, "age": rows}
-    chains = {"entries": entries, "cursor": 3, "generator": torch.zeros(1), "frozen": {"channels_last": None}}
-    return {"chains": chains, "objective": {"log_w": rows.float(), "log_z": 1.5}}
+    population = {**entries, "cursor": 3, "log_w": rows.float(), "log_z": 1.5}
+    frozen = {"channels_last": None}
+    return {"negatives": {"population": population, "generator": torch.zeros(1), "frozen": frozen}}
 
 
 @pytest.mark.parametrize("world", [1, 3])
@@ -152,7 +160,9 @@ def test_chains_are_shared_out_anew_without_loss(world):
     ranks = [rank_state(0, 6), rank_state(6, 6)]
     parts = [share_out(ranks, rank, world) for rank in range(world)]
     for key in ("x", "y", "age"):
-        together = torch.cat([part["chains"]["entries"][key].flatten() for part in parts])
+        together = torch.cat([part["negatives"]["population"][key].flatten() for part in parts])
         assert together.tolist() == list(range(12))
-    assert torch.cat([part["objective"]["log_w"] for part in parts]).tolist() == list(range(12))
-    assert all(part["objective"]["log_z"] == 1.5 and part["chains"]["generator"] is None for part in parts)
+    populations = [part["negatives"]["population"] for part in parts]
+    assert torch.cat([population["log_w"] for population in populations]).tolist() == list(range(12))
+    assert all(population["log_z"] == 1.5 and population["cursor"] == 0 for population in populations)
+    assert all(part["negatives"]["generator"] is None for part in parts)

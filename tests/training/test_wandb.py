@@ -26,7 +26,7 @@ def test_a_run_of_its_own_for_each_job_and_everything_logged(command, tmp_path, 
 
     def watched(*args, **kwargs):
         run = init(*args, **kwargs)
-        monkeypatch.setattr(type(run), "log_artifact", lambda self, artifact: artifacts.append(artifact.name))
+        monkeypatch.setattr(type(run), "log_artifact", lambda self, artifact, **more: artifacts.append(artifact.name))
         log = run.log
         run.log = lambda values, *rest, **more: (logged.append(values), log(values, *rest, **more))[1]
         return run
@@ -35,11 +35,16 @@ def test_a_run_of_its_own_for_each_job_and_everything_logged(command, tmp_path, 
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nonexistent")
-    words = ("logger=wandb", "logger.wandb.log_model=true", "pictures.every_n_epochs=1", "trainer.max_epochs=1")
+    words = (
+        "logger=wandb",
+        "logger.wandb.log_model=true",
+        "callbacks.pictures.every_n_epochs=1",
+        "trainer.max_epochs=1",
+    )
     status, _, err = command("ebm-train", "-m", *SMALL, *words, "seed=1,2", stamp="s")
     assert status == 0, err
     assert offline_runs(tmp_path) == ["s-0-mlp-digits-pcd", "s-1-mlp-digits-pcd"]
-    assert artifacts == ["model-s-0-mlp-digits-pcd", "model-s-1-mlp-digits-pcd"]
+    assert artifacts == [f"model-s-{job}-mlp-digits-pcd" for job in (0, 0, 1, 1)]  # the last and the best of each
     names = {name for values in logged for name in values}
     assert {
         "loss",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 
 class CPUTimer(Timer):
@@ -13,10 +14,16 @@ class CPUTimer(Timer):
     Args:
         duration: ``DD:HH:MM:SS``; null for no budget.
         interval: ``epoch`` stops where resuming is exact; ``step`` at once.
+
+    Raises:
+        ValueError: for a duration or an interval of another form.
     """
 
     def __init__(self, *, duration: str | None, interval: str = "epoch"):
-        super().__init__(duration, interval, verbose=False)
+        try:
+            super().__init__(duration, interval, verbose=False)
+        except MisconfigurationException as error:
+            raise ValueError(f"duration={duration}: not a duration; write DD:HH:MM:SS, such as 00:00:01:00") from error
         self.before, self.since = 0.0, None
 
     def on_train_start(self, trainer, pl_module) -> None:
