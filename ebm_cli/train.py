@@ -10,7 +10,7 @@ from ebm_cli.config.check import refuse_storage
 from ebm_cli.config.launch import inherit, launch, stop
 from ebm_cli.config.schema import TrainConfig
 
-GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "logger"]
+GROUPS = ["model", "objective", "sampler", "buffer", "recipe", "dataset", "optimizer", "trainer", "logger"]
 
 
 def main() -> None:
