@@ -9,7 +9,7 @@ from ebm_cli.config import ConfigError
 from ebm_cli.config.launch import inherit, launch, stop
 from ebm_cli.config.schema import EvalConfig
 
-GROUPS = ["dataset", "sampler"]  # what may be chosen anew for a trained run
+GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
 
 
 def main() -> None:

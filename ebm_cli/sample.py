@@ -12,8 +12,8 @@ from ebm_cli.config import ConfigError, option_node
 from ebm_cli.config.launch import inherit, launch, stop
 from ebm_cli.config.schema import SampleConfig
 
-GROUPS = ["dataset", "sampler"]  # what may be chosen anew for a trained run
-RECIPE = {  # what samplers read of a data set, where there is none
+GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
+RECIPE = {  # what samplers read where there are no data
     "n_steps": 1000, "step_size": 0.05, "noise_std": None, "noise_first": False, "grad_clip": None, "boundary": None,
     "max_epochs": 1,
 }  # fmt: skip
@@ -51,7 +51,7 @@ def stand_in(model: str, without_sampler: bool) -> None:
     """
     if "${" in str(option_node("model", model)):
         raise ConfigError(f"model={model}: needs data to be built; train it with ebm-train, then give run=PATH")
-    kept = {"name": model, "seed": 0, "run": None, "frozen_copy": "none", "threads": 1, "dataset": {"recipe": RECIPE}}
+    kept = {"name": model, "seed": 0, "run": None, "frozen_copy": "none", "threads": 1, "recipe": RECIPE}
     if not without_sampler:
         kept["sampler"] = option_node("sampler", "langevin")
     Path(os.environ["EBM_INHERITED"], "inherited.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))

@@ -10,7 +10,9 @@ from ebm_cli.config.check import refuse_storage
 from ebm_cli.config.launch import inherit, launch, stop
 from ebm_cli.config.schema import TrainConfig
 
-GROUPS = ["model", "objective", "sampler", "buffer", "dataset", "optimizer", "schedule", "trainer", "logger"]
+GROUPS = [
+    "model", "objective", "sampler", "buffer", "recipe", "dataset", "optimizer", "schedule", "trainer", "logger",
+]  # fmt: skip
 
 
 def main() -> None:

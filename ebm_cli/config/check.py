@@ -32,11 +32,11 @@ def check(cfg: DictConfig, schema) -> None:
     for key in cfg:
         if key not in fields:
             raise ConfigError(unknown(str(key), list(fields)))
-    for key in (cfg.get("dataset") or {}).get("recipe") or {}:
+    for key in cfg.get("recipe") or {}:
         if key not in RECIPE:
-            raise ConfigError(unknown(f"dataset.recipe.{key}", RECIPE))
+            raise ConfigError(unknown(f"recipe.{key}", RECIPE))
     for name in NODES:
-        if cfg.get(name) is not None and set(cfg[name]) != {"recipe"}:  # a closed form has no data but their recipe
+        if cfg.get(name) is not None:
             check_node(plain(cfg[name]), name)
     for name in ("logger", "metric", "callbacks"):
         for inner, node in (plain(cfg.get(name)) if cfg.get(name) else {}).items():

@@ -47,6 +47,8 @@ def inherit(groups: list[str], default: str | None, without: tuple[str, ...] = (
     run = find_run(path)
     kept = yaml.safe_load((run / "config.yaml").read_text())
     chosen = {group for group in groups if group in words}
+    if chosen & {"dataset", "recipe"} and kept.get("recipe"):  # all recipes have the same keys, but for those of base
+        kept["recipe"].pop("base", None)
     kept = {key: value for key, value in kept.items() if key not in chosen and key not in ("run", *without)}
     (folder / "inherited.yaml").write_text(yaml.safe_dump(kept | {"run": str(run)}, sort_keys=False))
     return run

@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
-RECIPE = (  # what a data set may recommend, and other options read
+RECIPE = (  # keys of conf/recipe, which other options read
     "hidden", "activation", "fourier", "n_steps", "step_size", "noise_std", "noise_first", "grad_clip", "boundary",
     "start", "restart_probability", "buffer_size", "lr", "betas", "energy_l2", "ema_decay", "threads", "max_epochs",
-    "base", "tilted",
+    "tilted", "base",
 )  # fmt: skip
 
 
@@ -22,6 +22,7 @@ class TrainConfig:
     objective: Any = MISSING
     sampler: Any = MISSING
     buffer: Any = MISSING
+    recipe: Any = None
     dataset: Any = MISSING
     optimizer: Any = MISSING
     schedule: Any = MISSING

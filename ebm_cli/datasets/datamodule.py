@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import abc
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +20,11 @@ from ebm_cli.energies import REAL, Support, box
 SPLIT_SEED = 0  # not the seed of the run: an evaluation under another seed must find the same splits
 
 
+def fixed(value=None):
+    """A field that a data set sets itself: of the base class's keywords one that it does not take."""
+    return field(init=False, default=value)
+
+
 class Split(NamedTuple):
     """Clean examples ``(N, *shape)``, float32 in the value range, and labels ``(N,)`` or None."""
 
@@ -25,7 +32,8 @@ class Split(NamedTuple):
     y: Tensor | None
 
 
-class DataModule(pl.LightningDataModule):
+@dataclass(kw_only=True, eq=False)
+class DataModule(pl.LightningDataModule, abc.ABC):
     """Base of all data sets. A subclass says what the data are (the attributes below) and implements ``load``.
 
     uint8 examples stay uint8 until they are on the device, where training batches are converted, dequantized, flipped
@@ -34,10 +42,7 @@ class DataModule(pl.LightningDataModule):
     Args:
         batch_size: examples per update and process.
         steps_per_epoch: batches per epoch, drawn from successive shuffles; null is one pass over the data.
-        validation: examples cut from the training part for validation, classes in proportion: a number (>= 1) or a
-            share (< 1). The choice is fixed, whatever the seed.
-        labeled: training examples whose labels training sees, classes in proportion; the others have the label -1.
-            None is all.
+        workers: processes that prepare batches; worth it only where images are decoded from files.
         value_range: ``[low, high]`` that grey levels are mapped to, and the support of the data; null for data on all
             of R^d, which are taken as they are.
         dequantize: add uniform noise one grey level wide to training batches, ``(x + u) / levels``.
@@ -45,8 +50,10 @@ class DataModule(pl.LightningDataModule):
         clamp: keep noisy training batches inside the value range.
         flip: mirror training images left to right with probability 1/2.
         crop: crop training images at random after adding so many reflected pixels on every side; 0 does not.
-        workers: processes that prepare batches; worth it only where images are decoded from files.
-        recipe: what trains well on these data; read by other config groups, not by this class.
+        validation: examples cut from the training part for validation, classes in proportion: a number (>= 1) or a
+            share (< 1). The choice is fixed, whatever the seed.
+        labeled: training examples whose labels training sees, classes in proportion; the others have the label -1.
+            None is all.
         seed: of the order of the batches.
 
     Attributes:
@@ -56,46 +63,38 @@ class DataModule(pl.LightningDataModule):
         levels: grey levels of integer data.
     """
 
-    name: str = "data"
-    shape: tuple[int, ...]
-    n_classes: int | None = None
-    class_names: list[str] | None = None
-    levels: int = 256
+    name: ClassVar[str] = "data"
+    shape: ClassVar[tuple[int, ...]]
+    n_classes: ClassVar[int | None] = None
+    class_names: ClassVar[list[str] | None] = None
+    levels: ClassVar[int] = 256
 
-    def __init__(
-        self,
-        *,
-        batch_size: int = 128,
-        steps_per_epoch: int | None = None,
-        validation: float = 0.1,
-        labeled: int | None = None,
-        value_range: list[float] | None = None,
-        dequantize: bool = False,
-        noise_std: float = 0.0,
-        clamp: bool = False,
-        flip: bool = False,
-        crop: int = 0,
-        workers: int = 0,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__()
-        check(batch_size, steps_per_epoch, labeled, value_range, noise_std)
-        self.labeled = labeled
-        self.batch_size, self.steps_per_epoch, self.validation = batch_size, steps_per_epoch, validation
-        self.value_range = None if value_range is None else tuple(float(v) for v in value_range)
-        self.dequantize, self.noise_std, self.clamp = dequantize, noise_std, clamp
-        self.flip, self.crop = flip, crop
-        self.workers, self.recipe, self.seed = workers, recipe or {}, seed
+    batch_size: int = 128
+    steps_per_epoch: int | None = None
+    workers: int = 0
+    value_range: list[float] | None = None
+    dequantize: bool = False
+    noise_std: float = 0.0
+    clamp: bool = False
+    flip: bool = False
+    crop: int = 0
+    validation: float = 0.1
+    labeled: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__init__()  # Lightning's
+        check(self.batch_size, self.steps_per_epoch, self.labeled, self.value_range, self.noise_std)
+        self.value_range = None if self.value_range is None else tuple(float(v) for v in self.value_range)
         self.parts: dict[str, tuple] = {}
 
+    @abc.abstractmethod
     def load(self, part: str) -> tuple[Tensor, Tensor | None]:
         """All examples of ``part``, ``train`` (which validation is cut from) or ``test``, and their labels or None.
 
         Examples are uint8 grey levels, or float32 in the value range already; instead of a tensor, anything will do
         that has a length and that an index tensor picks a tensor of examples out of.
         """
-        raise TypeError(f"{type(self).__name__} does not define load(part)")
 
     @property
     def support(self) -> Support:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from ebm_cli.datasets.batches import cut
-from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule
+from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule, fixed
 from ebm_cli.energies import Support
 
 N_TEST = 450
@@ -35,39 +37,29 @@ class Digits(DataModule):
         return x[index], y[index]
 
 
+@dataclass(kw_only=True, eq=False)
 class BinaryDigits(Digits):
     """The digits in black and white: 1 where the grey level, 0 to 16, is at least ``threshold``.
 
     Args:
         threshold: the lowest grey level that is white.
-        batch_size, steps_per_epoch, validation, workers, recipe, seed: see ``DataModule``.
+        batch_size, steps_per_epoch, workers, validation, labeled, seed: see ``DataModule``.
     """
 
     name = "binary_digits"
 
-    def __init__(
-        self,
-        *,
-        threshold: int = 9,
-        batch_size: int = 128,
-        steps_per_epoch: int | None = None,
-        validation: float = 0.1,
-        workers: int = 0,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__(
-            value_range=[0.0, 1.0],
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            validation=validation,
-            workers=workers,
-            recipe=recipe,
-            seed=seed,
-        )
-        if not 1 <= threshold <= 16:
-            raise ValueError(f"dataset.threshold must be one of the grey levels 1 to 16, got {threshold}")
-        self.threshold = threshold
+    value_range: tuple[float, float] = fixed((0.0, 1.0))
+    dequantize: bool = fixed(False)
+    noise_std: float = fixed(0.0)
+    clamp: bool = fixed(False)
+    flip: bool = fixed(False)
+    crop: int = fixed(0)
+    threshold: int = 9
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.threshold <= 16:
+            raise ValueError(f"dataset.threshold must be one of the grey levels 1 to 16, got {self.threshold}")
 
     @property
     def support(self) -> Support:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class ImageFiles:
         return torch.from_numpy(np.array(square)).view(self.size, self.size, -1).permute(2, 0, 1)
 
 
+@dataclass(kw_only=True, eq=False)
 class Folder(DataModule):
     """Images below a folder, in any format that Pillow reads; two or more subfolders are classes.
 
@@ -46,51 +48,25 @@ class Folder(DataModule):
         size: side of the square that images are cropped and resized to, in pixels.
         channels: 3 for color, 1 for grey.
         batch_size, steps_per_epoch, validation, labeled, value_range, dequantize, noise_std, clamp, flip, crop,
-            workers, recipe, seed: see ``DataModule``.
+            workers, seed: see ``DataModule``.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        test_root: str | None = None,
-        test: float = 0.1,
-        size: int = 32,
-        channels: int = 3,
-        batch_size: int = 128,
-        steps_per_epoch: int | None = None,
-        validation: float = 0.1,
-        labeled: int | None = None,
-        value_range: list[float] | None = (0.0, 1.0),
-        dequantize: bool = False,
-        noise_std: float = 0.0,
-        clamp: bool = False,
-        flip: bool = False,
-        crop: int = 0,
-        workers: int = 2,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__(
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            validation=validation,
-            labeled=labeled,
-            value_range=value_range,
-            dequantize=dequantize,
-            noise_std=noise_std,
-            clamp=clamp,
-            flip=flip,
-            crop=crop,
-            workers=workers,
-            recipe=recipe,
-            seed=seed,
-        )
-        if channels not in MODES or size < 1:
-            raise ValueError(f"a folder needs channels 1 or 3 and size >= 1, got channels={channels}, size={size}")
-        self.root, self.test_root, self.test = Path(root).expanduser(), test_root, test
+    workers: int = 2
+    value_range: list[float] | None = (0.0, 1.0)
+    root: str
+    test_root: str | None = None
+    test: float = 0.1
+    size: int = 32
+    channels: int = 3
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.channels not in MODES or self.size < 1:
+            given = f"channels={self.channels}, size={self.size}"
+            raise ValueError(f"a folder needs channels 1 or 3 and size >= 1, got {given}")
+        self.root = Path(self.root).expanduser()
         self.name = self.root.parent.name if self.root.name == "train" else self.root.name
-        self.shape = (channels, size, size)
+        self.shape = (self.channels, self.size, self.size)
 
     @cached_property
     def class_names(self) -> list[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torchvision
@@ -42,7 +43,7 @@ class IDXData(StoredData):
         "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
         "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
     }
-    source: type
+    source: ClassVar[type]
 
     def load(self, part):
         images, labels = (read_idx(path) for path in self.find(part)[1])

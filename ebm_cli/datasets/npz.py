@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ebm_cli.datasets.batches import count_of, cut
 from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule
 
 
+@dataclass(kw_only=True, eq=False)
 class Npz(DataModule):
     """Examples ``samples`` or ``x`` ``(N, ...)``, float or uint8, and optional integer labels ``y`` ``(N,)``.
 
@@ -23,45 +25,16 @@ class Npz(DataModule):
         test_file: one more for the test split; null holds ``test`` of ``file`` out.
         test: held out for the test split, a number or a share, classes in proportion and always the same.
         batch_size, steps_per_epoch, validation, labeled, value_range, dequantize, noise_std, clamp, flip, crop,
-            workers, recipe, seed: see ``DataModule``.
+            workers, seed: see ``DataModule``.
     """
 
-    def __init__(
-        self,
-        *,
-        file: str,
-        test_file: str | None = None,
-        test: float = 0.1,
-        batch_size: int = 128,
-        steps_per_epoch: int | None = None,
-        validation: float = 0.1,
-        labeled: int | None = None,
-        value_range: list[float] | None = None,
-        dequantize: bool = False,
-        noise_std: float = 0.0,
-        clamp: bool = False,
-        flip: bool = False,
-        crop: int = 0,
-        workers: int = 0,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__(
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            validation=validation,
-            labeled=labeled,
-            value_range=value_range,
-            dequantize=dequantize,
-            noise_std=noise_std,
-            clamp=clamp,
-            flip=flip,
-            crop=crop,
-            workers=workers,
-            recipe=recipe,
-            seed=seed,
-        )
-        self.file, self.test_file, self.test = Path(file).expanduser(), test_file, test
+    file: str
+    test_file: str | None = None
+    test: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.file = Path(self.file).expanduser()
         self.name = self.file.stem
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ebm_cli.datasets.batches import Rows
-from ebm_cli.datasets.datamodule import DataModule
+from ebm_cli.datasets.datamodule import DataModule, fixed
 
 PHOTOGRAPHS = {  # whole photographs, because patches of one overlap
     "train": ("china.jpg", "astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png"),
@@ -22,42 +23,22 @@ SCALES = {1: 16, 2: 16, 4: 8}  # reduction of the photograph, and distance betwe
 FLAT = 8.0  # grey levels: patches with a smaller standard deviation are sky or paper, and left out
 
 
+@dataclass(kw_only=True, eq=False)
 class Patches(DataModule):
     """32x32 color patches of nine photographs at three scales; every photograph belongs to one split alone.
 
     Needs scikit-image, for the photographs in its package.
 
     Args:
-        batch_size, steps_per_epoch, value_range, dequantize, noise_std, clamp, flip, recipe, seed: see ``DataModule``.
+        batch_size, steps_per_epoch, value_range, dequantize, noise_std, clamp, flip, seed: see ``DataModule``.
     """
 
     name = "patches"
     shape = (3, 32, 32)
 
-    def __init__(
-        self,
-        *,
-        batch_size: int = 128,
-        steps_per_epoch: int | None = None,
-        value_range: list[float] | None = (0.0, 1.0),
-        dequantize: bool = False,
-        noise_std: float = 0.0,
-        clamp: bool = False,
-        flip: bool = False,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__(
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            value_range=value_range,
-            dequantize=dequantize,
-            noise_std=noise_std,
-            clamp=clamp,
-            flip=flip,
-            recipe=recipe,
-            seed=seed,
-        )
+    value_range: list[float] | None = (0.0, 1.0)
+    validation: float = fixed(0.0)  # whole photographs are held out
+    labeled: int | None = fixed()
 
     def rows(self, split):
         if split not in PHOTOGRAPHS:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import abc
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,52 +12,33 @@ from ebm_cli.datasets.datamodule import DataModule
 from ebm_cli.datasets.digits import Digits
 
 
+@dataclass(kw_only=True, eq=False)
 class Rendered(DataModule):
     """Base of the rendered sets: the draws of each split are the same for every ``seed``. Subclasses ``render``.
 
     Args:
         n_train, n_test: examples made; ``validation`` is cut from the first.
-        batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, flip, recipe, seed: see
+        batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, flip, seed: see
             ``DataModule``.
     """
 
-    def __init__(
-        self,
-        *,
-        n_train: int = 20_000,
-        n_test: int = 2000,
-        batch_size: int = 64,
-        steps_per_epoch: int | None = 100,
-        validation: float = 0.1,
-        value_range: list[float] | None = (-1.0, 1.0),
-        dequantize: bool = False,
-        noise_std: float = 0.0,
-        clamp: bool = False,
-        flip: bool = False,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__(
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            validation=validation,
-            value_range=value_range,
-            dequantize=dequantize,
-            noise_std=noise_std,
-            clamp=clamp,
-            flip=flip,
-            recipe=recipe,
-            seed=seed,
-        )
-        self.sizes = {"train": n_train, "test": n_test}
+    batch_size: int = 64
+    steps_per_epoch: int | None = 100
+    value_range: list[float] | None = (-1.0, 1.0)
+    n_train: int = 20_000
+    n_test: int = 2000
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.sizes = {"train": self.n_train, "test": self.n_test}
 
     def load(self, part):
         generator = torch.Generator().manual_seed({"train": 1, "test": 2}[part])
         return self.render(part, self.sizes[part], generator)
 
+    @abc.abstractmethod
     def render(self, part: str, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``n`` examples, uint8 ``(n, *shape)``, and their labels."""
-        raise TypeError(f"{type(self).__name__} does not define render(part, n, generator)")
 
 
 class MovingDigits(Rendered):

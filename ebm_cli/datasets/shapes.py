@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from ebm_cli.datasets.rendered import Rendered
 CONCEPTS = {"shape": 3, "size": 2, "position": 4, "rotation": 4}
 
 
+@dataclass(kw_only=True, eq=False)
 class Shapes(Rendered):
     """Grey images ``(1, 16, 16)`` of one shape with four attributes; the labels are those of one ``concept``.
 
@@ -23,7 +25,7 @@ class Shapes(Rendered):
     Args:
         concept: attribute that the labels give: shape, size, position or rotation.
         n_train, n_test: examples made.
-        batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, recipe, seed: see
+        batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, seed: see
             ``DataModule``. Mirroring would change attributes.
 
     Raises:
@@ -33,38 +35,15 @@ class Shapes(Rendered):
     name = "shapes"
     shape = (1, 16, 16)
 
-    def __init__(
-        self,
-        *,
-        concept: str = "shape",
-        n_train: int = 20_000,
-        n_test: int = 2000,
-        batch_size: int = 64,
-        steps_per_epoch: int | None = 100,
-        validation: float = 0.1,
-        value_range: list[float] | None = (-1.0, 1.0),
-        dequantize: bool = False,
-        noise_std: float = 0.0,
-        clamp: bool = False,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        if concept not in CONCEPTS:
-            raise ValueError(f"concept must be one of {', '.join(CONCEPTS)}, got {concept!r}")
-        super().__init__(
-            n_train=n_train,
-            n_test=n_test,
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            validation=validation,
-            value_range=value_range,
-            dequantize=dequantize,
-            noise_std=noise_std,
-            clamp=clamp,
-            recipe=recipe,
-            seed=seed,
-        )
-        self.concept, self.n_classes = concept, CONCEPTS[concept]
+    concept: str = "shape"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.concept not in CONCEPTS:
+            raise ValueError(f"concept must be one of {', '.join(CONCEPTS)}, got {self.concept!r}")
+        if self.flip or self.crop:
+            raise ValueError("dataset.flip and dataset.crop would change the attributes of shapes")
+        self.n_classes = CONCEPTS[self.concept]
         self.class_names = [str(value) for value in range(self.n_classes)]
 
     def render(self, part, n, generator):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import abc
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ebm_cli.datasets.datamodule import DataModule
 
 
+@dataclass(kw_only=True, eq=False)
 class StoredData(DataModule):
     """Base of the published data sets. A subclass names its files and implements ``load`` and ``fetch``.
 
@@ -15,7 +19,7 @@ class StoredData(DataModule):
         root: folder of the data sets; EBM_DATA is searched too.
         download: fetch missing files into ``root``.
         batch_size, steps_per_epoch, validation, labeled, value_range, dequantize, noise_std, clamp, flip, crop,
-            workers, recipe, seed: see ``DataModule``.
+            workers, seed: see ``DataModule``.
 
     Attributes:
         files: names of the files of ``train`` and of ``test``, relative to one of ``folders``.
@@ -24,50 +28,22 @@ class StoredData(DataModule):
         system_folder: where a Linux distribution installs them, or None.
     """
 
-    files: dict[str, tuple[str, ...]]
-    suffixes: tuple[str, ...] = ("",)
-    subfolder: str = ""
-    system_folder: str | None = None
+    files: ClassVar[dict[str, tuple[str, ...]]]
+    suffixes: ClassVar[tuple[str, ...]] = ("",)
+    subfolder: ClassVar[str] = ""
+    system_folder: ClassVar[str | None] = None
 
-    def __init__(
-        self,
-        *,
-        root: str = "data",
-        download: bool = False,
-        batch_size: int = 128,
-        steps_per_epoch: int | None = None,
-        validation: float = 0.1,
-        labeled: int | None = None,
-        value_range: list[float] | None = (0.0, 1.0),
-        dequantize: bool = False,
-        noise_std: float = 0.0,
-        clamp: bool = False,
-        flip: bool = False,
-        crop: int = 0,
-        workers: int = 0,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__(
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            validation=validation,
-            labeled=labeled,
-            value_range=value_range,
-            dequantize=dequantize,
-            noise_std=noise_std,
-            clamp=clamp,
-            flip=flip,
-            crop=crop,
-            workers=workers,
-            recipe=recipe,
-            seed=seed,
-        )
-        self.root, self.download = Path(root).expanduser(), download
+    value_range: list[float] | None = (0.0, 1.0)
+    root: str = "data"
+    download: bool = False
 
+    def __post_init__(self):
+        super().__post_init__()
+        self.root = Path(self.root).expanduser()
+
+    @abc.abstractmethod
     def fetch(self, part: str) -> None:
         """Downloads what is missing into ``root``, with torchvision."""
-        raise TypeError(f"{type(self).__name__} does not define fetch(part)")
 
     def prepare_data(self) -> None:
         """Lightning calls this in one process, before the others look for the files."""

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from ebm_cli.datasets.datamodule import DataModule
+from ebm_cli.datasets.datamodule import DataModule, fixed
 from ebm_cli.datasets.densities import Density
 
 
+@dataclass(kw_only=True, eq=False)
 class Toy(DataModule):
     """Points on the plane; the splits are independent draws, the same for every ``seed``.
 
     Args:
         density: where the points come from; ``data.density`` knows its exact log probability.
         n_train, n_validation, n_test: points per split.
-        batch_size, steps_per_epoch, noise_std, recipe, seed: see ``DataModule``.
+        batch_size, steps_per_epoch, workers, noise_std, seed: see ``DataModule``.
     """
 
     shape = (2,)
 
-    def __init__(
-        self,
-        *,
-        density: Density,
-        n_train: int = 100_000,
-        n_validation: int = 10_000,
-        n_test: int = 10_000,
-        batch_size: int = 512,
-        steps_per_epoch: int | None = 250,
-        noise_std: float = 0.0,
-        recipe: dict | None = None,
-        seed: int = 0,
-    ):
-        super().__init__(
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            validation=n_validation,
-            noise_std=noise_std,
-            recipe=recipe,
-            seed=seed,
-        )
-        self.density, self.name = density, density.name
-        self.sizes = {"train": n_train + n_validation, "test": n_test}
+    batch_size: int = 512
+    steps_per_epoch: int | None = 250
+    value_range: None = fixed()
+    dequantize: bool = fixed(False)
+    clamp: bool = fixed(False)
+    flip: bool = fixed(False)
+    crop: int = fixed(0)
+    validation: int = fixed(0)  # n_validation
+    labeled: int | None = fixed()
+    n_train: int = 100_000
+    n_validation: int = 10_000
+    n_test: int = 10_000
+    density: Density
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.name, self.validation = self.density.name, self.n_validation
+        self.sizes = {"train": self.n_train + self.n_validation, "test": self.n_test}
 
     def load(self, part):
         generator = torch.Generator().manual_seed({"train": 1, "test": 2}[part])

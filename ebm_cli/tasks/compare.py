@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from ebm_cli.config import ConfigError, build, option_node, plain
+from ebm_cli.config import ConfigError, build, option_node
 from ebm_cli.energies import Energy, GaussianMixture
 from ebm_cli.runs.trained import Samples, TrainedModel
 from ebm_cli.samplers import Sampler, diagnostics
@@ -61,14 +61,14 @@ class Compare(Task):
         return Result(samples, energy, start=self.starts(subject, n), figures=figures, panels=panels, sampler=sampler)
 
     def sampler_of(self, subject: TrainedModel, name: str, step_size: float | None = None) -> Sampler:
-        """The sampler of an option, its interpolations read from the run's data set.
+        """The sampler of an option, its interpolations read from the run's recipe.
 
         Raises:
             ConfigError: for an unknown option, listing those that there are; for one that weighs its chains, or that
                 has no step size where one is given.
         """
-        recipe = {"recipe": plain(subject.config.dataset).get("recipe", {})}
-        node = OmegaConf.create({"sampler": option_node("sampler", name), "dataset": recipe})
+        recipe = subject.config.get("recipe") or {}
+        node = OmegaConf.create({"sampler": option_node("sampler", name), "recipe": recipe})
         options = OmegaConf.to_container(node, resolve=True)["sampler"]
         if step_size is not None and "step_size" not in options:
             raise ConfigError(f"task.step_sizes={step_size}: sampler={name} has no step size; write null in its place")

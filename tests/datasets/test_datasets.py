@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from torch.nn.functional import pad
 
-from ebm_cli import datasets
+from ebm_cli import datasets, energies
 from ebm_cli.config import build, option_node, options
 from ebm_cli.config.schema import RECIPE
 from ebm_cli.datasets import Batch, DataModule, ShuffledBatches, read_idx, resized
@@ -97,18 +97,32 @@ def test_every_option_loads_and_says_what_it_holds(name, files):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_keys_are_the_keywords_in_their_order_and_explained(name):
-    file = ROOT / "conf" / "dataset" / f"{name}.yaml"
-    for node in (yaml.safe_load(file.read_text()), yaml.safe_load(file.read_text()).get("density")):
-        if node:
-            target = getattr(datasets, node.pop("_target_").removeprefix("ebm_cli.datasets."))
-            assert list(node) == [key for key in inspect.signature(target).parameters if key != "seed"]
-    assert list(yaml.safe_load(file.read_text())["recipe"]) == list(RECIPE)
+def test_keys_are_the_keywords_in_their_order(name):
+    node = option_node("dataset", name)
+    for inner in (node, node.get("density")):
+        if inner:
+            target = getattr(datasets, inner.pop("_target_").removeprefix("ebm_cli.datasets."))
+            assert list(inner) == [key for key in inspect.signature(target).parameters if key != "seed"]
+
+
+@pytest.mark.parametrize("name", options("recipe"))
+def test_every_recipe_has_all_keys_and_one_base(name):
+    recipe = option_node("recipe", name)
+    assert list(recipe) == list(RECIPE)
+    target = getattr(energies, recipe["base"].pop("_target_").removeprefix("ebm_cli.energies."))
+    assert set(recipe["base"]) <= set(inspect.signature(target).parameters)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_chooses_a_recipe(name):
+    entries = yaml.safe_load((ROOT / "conf" / "dataset" / f"{name}.yaml").read_text())["defaults"]
+    chosen = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
+    assert [key for key, _ in chosen] == ["override /recipe@_global_.recipe"] and chosen[0][1] in options("recipe")
 
 
 @pytest.mark.parametrize("name", TOYS)
 def test_toy_steps_respect_the_narrowest_width(name):
-    recipe = option_node("dataset", name)["recipe"]
+    recipe = option_node("recipe", "toy" if name == "8gaussians" else name)
     assert recipe["noise_std"] is None and recipe["step_size"] <= 0.2 * make(name).density.sd_min ** 2 * (1 + 1e-9)
 
 

@@ -142,7 +142,7 @@ def test_data_that_the_model_was_not_made_for_are_refused_in_one_line(command, r
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_kept_chains_come_back_in_the_units_of_the_data(command, untrained, tmp_path, dtype):
-    words = [*SMALL, f"buffer.dtype={dtype}", "buffer.size=460", "dataset.recipe.start=data", "sampler.n_steps=1"]
+    words = [*SMALL, f"buffer.dtype={dtype}", "buffer.size=460", "recipe.start=data", "sampler.n_steps=1"]
     status, _, err = command(
         "ebm-train", *words, "sampler.step_size=1e-9", "sampler.noise_std=0", "buffer.restart_probability=0"
     )

@@ -109,7 +109,7 @@ def test_long_chains_of_a_converged_sampler_stay():
 
 def test_comparison_tells_good_samplers_from_bad(capsys):
     on = subject(MALA(n_steps=5, step_size=0.1))
-    on.config = OmegaConf.create({"dataset": {"recipe": {"step_size": 1e-4, "boundary": None}}})
+    on.config = OmegaConf.create({"recipe": {"step_size": 1e-4, "boundary": None}})
     found = Compare(samplers=["hmc", "sgld"], n_steps=200)(on, 40).figures
     assert found["hmc/rhat"] < 1.1 < 1.5 < found["sgld/rhat"]
     spent = 200 * 40 * 10  # evaluations: ten per trajectory
@@ -126,7 +126,7 @@ def test_one_report_shows_tempering_succeed_and_plain_mala_fail():
     on = TrainedModel(
         energy, GaussianBase((2,)), MALA(n_steps=5), Exact(energy, "mixture", 0), 5, None, 0, 10, None, None
     )
-    on.config = OmegaConf.create({"dataset": {"recipe": {}}})
+    on.config = OmegaConf.create({"recipe": {}})
     names = ["mala", "parallel_tempering"]
     task = Compare(samplers=names, n_steps=500, step_sizes=[0.3, 0.3], start=[[-4.0, 0.0], [4.0, 0.0]])
     found = task(on, 1000).figures
@@ -147,7 +147,7 @@ def test_one_report_shows_tempering_succeed_and_plain_mala_fail():
 )
 def test_comparisons_that_make_no_sense_are_refused(options, said):
     on = subject(MALA(n_steps=5))
-    on.config = OmegaConf.create({"dataset": {"recipe": {}}})
+    on.config = OmegaConf.create({"recipe": {}})
     with pytest.raises(ValueError, match=said):
         Compare(n_steps=10, **options)(on, 4)
 

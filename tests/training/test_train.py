@@ -147,9 +147,8 @@ def test_steps_too_long_for_a_toys_narrowest_feature_are_warned_of(words, warns)
     from ebm_cli import config
     from ebm_cli.training.trainer import warn_of_long_steps
 
-    node = config.option_node("dataset", "rings")
-    data = config.build(node, "dataset")
-    values = {"step_size": node["recipe"]["step_size"], "noise_std": None} | dict(
+    data = config.build(config.option_node("dataset", "rings"), "dataset")
+    values = {"step_size": config.option_node("recipe", "rings")["step_size"], "noise_std": None} | dict(
         (k.split(".")[1], float(v)) for k, v in (w.split("=") for w in words)
     )
     with warnings.catch_warnings(record=True) as caught:
