@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ebm_cli.utils.files import atomic
+
 RECIPE = "conv 16-32-64, 64 features, 2"  # changes whenever the network or its training changes
 N_FEATURES = 64
 CHUNK = 1000
@@ -67,9 +69,8 @@ def judge_of(data) -> Judge:
         return judge.eval()
     train(judge, x, y, steps=500 + min(len(x), 60_000) // 40)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f"{file.name}.{os.getpid()}")
-    torch.save(judge.state_dict(), beside)
-    os.replace(beside, file)
+    with atomic(file, "wb") as out:
+        torch.save(judge.state_dict(), out)
     return judge
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 from hydra.experimental.callback import Callback
 
+from ebm_cli.utils import markdown
+
 METRICS = ("validation/", "energy/gap", "classifier/accuracy", "density/", "steps_per_second")  # columns, if there
 
 
@@ -74,9 +76,7 @@ def as_csv(rows: list[dict]) -> str:
 
 def as_markdown(rows: list[dict]) -> str:
     columns = columns_of(rows)
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[shown(row.get(column, "")) for column in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown.table([columns, *([shown(row.get(column, "")) for column in columns] for row in rows)]) + "\n"
 
 
 def columns_of(rows: list[dict]) -> list[str]:

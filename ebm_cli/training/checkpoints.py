@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from ebm_cli.config import ConfigError
+from ebm_cli.utils.files import atomic
 
 # Writing -----------------------------------------------------------------------------------------------------------
 
@@ -76,9 +77,10 @@ def point_to(file: Path, name: Path) -> None:
     beside.unlink(missing_ok=True)
     try:
         os.link(file, beside)
+        os.replace(beside, name)
     except OSError:
-        beside.write_bytes(file.read_bytes())
-    os.replace(beside, name)
+        with atomic(name, "wb") as out:
+            out.write(file.read_bytes())
 
 
 # Reading -----------------------------------------------------------------------------------------------------------

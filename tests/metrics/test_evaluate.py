@@ -164,7 +164,7 @@ def test_ebm_eval_judges_samples_without_a_run(command, tmp_path, untrained):
 
 
 def test_batches_of_any_size_give_the_same_numbers_for_given_samples(command, tmp_path, monkeypatch):
-    from ebm_cli.metrics import classifier, judge, ood, stand_ins
+    from ebm_cli.metrics import classifier, ood, stand_ins
 
     small = ["objective=jem", "dataset.steps_per_epoch=2", "trainer.max_epochs=1", "sampler.n_steps=2"]
     assert command("ebm-train", "experiment=digits_jem", *small, "model.hidden=[16]")[0] == 0

@@ -55,18 +55,18 @@ def test_ours_is_mean_and_deviation_over_seeds_beside_the_published_value(result
     assert ours == ("ours", "2.00 ± 1.00", "50.00 ± 0.00", "92.9 [1]")
     assert theirs == ("theirs", "—", "—", "40 [1] unverified")
     assert render.cells(small(), results, [2])[1][1] == "3.00"
-    text = render.markdown(small(), results, SEEDS)
+    text = render.as_markdown(small(), results, SEEDS)
     assert "**A table**" in text and "over 3 seeds" in text and "[1] Who 2020" in text and "One note." in text
 
 
 def test_csv_has_full_numbers_and_latex_the_same_cells(results):
-    rows = list(csv.DictReader(io.StringIO(render.comma_separated(small(), results, SEEDS))))
+    rows = list(csv.DictReader(io.StringIO(render.as_csv(small(), results, SEEDS))))
     assert rows[0] == {
         "row": "ours", "metric": "fd_classifier", "mean": "2.0", "std": "1.0", "seeds": "3", "published": "",
         "unverified": "", "source": "",
     }  # fmt: skip
     assert float(rows[1]["published"]) == pytest.approx(0.929) and rows[3]["unverified"] == "True"
-    text = render.latex(small(), results, SEEDS)
+    text = render.as_latex(small(), results, SEEDS)
     assert r"ours & 2.00 $\pm$ 1.00 & 50.00 $\pm$ 0.00 & 92.9 [1] \\" in text and r"\%" in text and "---" in text
 
 
