@@ -15,7 +15,7 @@ def write(directory: Path, seed: int, origin: dict, values: dict, skipped: dict)
     """Writes both files whole.
 
     Args:
-        origin: ``run``, ``checkpoint_sha256``, and ``samples`` where a file of samples is judged.
+        origin: ``run``, ``checkpoint_sha256``, and ``samples`` where a file of samples is evaluated.
         values: ``Value`` by name.
         skipped: reason by name.
     """
@@ -56,7 +56,7 @@ def document(content: dict, values: dict, skipped: dict, images: list[str]) -> s
 
 
 def table(values: dict, skipped: dict) -> str:
-    """The values as Markdown tables, names of four words crossed per metric, then warnings, and what was skipped."""
+    """The values as Markdown tables (one more per metric with names of four parts), warnings, and what was skipped."""
     single = {name: value for name, value in values.items() if name.count("/") < 3}
     rows = [("metric", "value", "stderr", "n")] if single else []
     rows += [(name, shown(v.value), shown(v.stderr), str(v.n or "")) for name, v in single.items()]
