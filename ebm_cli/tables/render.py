@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 
 from ebm_cli.tables.results import Results
-from ebm_cli.tables.table import Column, Published, Row, Table
+from ebm_cli.tables.rows import Column, Published, Row
+from ebm_cli.tables.table import Table
 from ebm_cli.utils import markdown
+from ebm_cli.utils.files import write_text
 
 NOTHING = "—"
 
@@ -150,8 +152,8 @@ BLOCK = re.compile(r"<!-- table: ([^>\n]+) -->\n(.*?)<!-- /table -->", re.DOTALL
 
 def place(name: str, format: str, columns: list[str] | None) -> str:
     """How a document marks the place of a table: ``toys``, or ``toys format=grid columns=[kl]``."""
-    words = [f"format={format}"] * (format != "markdown") + [f"columns=[{','.join(columns or [])}]"] * bool(columns)
-    return " ".join([name, *words])
+    options = [f"format={format}"] * (format != "markdown") + [f"columns=[{','.join(columns or [])}]"] * bool(columns)
+    return " ".join([name, *options])
 
 
 def blocks(text: str) -> dict[str, str]:
@@ -165,8 +167,6 @@ def insert(file: Path, where: str, content: str) -> None:
     Raises:
         ValueError: if the document has no place for it.
     """
-    from ebm_cli.utils.files import write_text
-
     text = file.read_text() if file.is_file() else ""
     if where not in blocks(text):
         raise ValueError(
