@@ -126,13 +126,12 @@ def write(subject, result, seconds: float) -> None:
 
 def write_arrays(file, tensors: dict) -> None:
     """An .npz of tensors by name, whole or absent."""
-    import os
-
     import numpy as np
 
-    beside = file.with_name(f".{file.name}")
-    np.savez_compressed(beside, **{name: x.cpu().numpy() for name, x in tensors.items()})
-    os.replace(beside, file)
+    from ebm_cli.utils.files import atomic
+
+    with atomic(file, "wb") as out:
+        np.savez_compressed(out, **{name: x.cpu().numpy() for name, x in tensors.items()})
 
 
 def watched_rows(energy, n: int, shown: int = 16):

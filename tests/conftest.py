@@ -75,11 +75,11 @@ def digits():
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """A judge without training, which every comparison of features can be tested with."""
-    from ebm_cli.metrics import reference_classifier as judge
+    """A reference classifier without training, which every comparison of features can be tested with."""
+    from ebm_cli.metrics import reference_classifier
 
-    def judge_of(data):
+    def load_or_train_reference(data):
         torch.manual_seed(0)
-        return judge.Judge(data.shape, data.n_classes).eval().requires_grad_(False)
+        return reference_classifier.ReferenceClassifier(data.shape, data.n_classes).eval().requires_grad_(False)
 
-    monkeypatch.setattr("ebm_cli.metrics.fd_classifier.judge_of", judge_of)
+    monkeypatch.setattr("ebm_cli.metrics.fd_classifier.load_or_train_reference", load_or_train_reference)

@@ -1,4 +1,4 @@
-"""What ebm-eval can measure, each a small class: called with a subject, it gives named values."""
+"""What ebm-eval can measure, each a small class: called with a trained model, it gives named values."""
 
 from ebm_cli.metrics.ais import AIS
 from ebm_cli.metrics.classifier import Classifier
@@ -14,9 +14,8 @@ from ebm_cli.metrics.robust import Robust
 from ebm_cli.metrics.stability import Stability
 from ebm_cli.metrics.stand_ins import FDEfficientNet, FDPixel
 from ebm_cli.metrics.stein import Stein
-from ebm_cli.training.callbacks.fid import FIDDuringTraining
 
 __all__ = [
-    "AIS", "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "FIDDuringTraining", "Fidelity",
+    "AIS", "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "Fidelity",
     "Metric", "Modes", "Nearest", "Points", "Robust", "Skip", "Stability", "Stein", "Value",
 ]  # fmt: skip

@@ -63,32 +63,32 @@ class AIS(Metric):
         )
         self.n_chains, self.temperature, self.n = n_chains, temperature, n
 
-    def check(self, subject: TrainedModel) -> None:
-        need_energy(subject)
-        if subject.energy.n_classes and not getattr(subject.energy, "joint", False):
+    def check(self, model: TrainedModel) -> None:
+        need_energy(model)
+        if model.energy.n_classes and not getattr(model.energy, "joint", False):
             raise Skip("this energy is conditional on labels: its log Z is one number per class, which is not measured")
-        if subject.energy.support.kind == "box" and subject.base is not None and subject.base.support.kind == "real":
+        if model.energy.support.kind == "box" and model.base is not None and model.base.support.kind == "real":
             raise Skip("the data live in a box and the base is unbounded: train with a UniformBox base, or real data")
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        energy, generator = subject.energy, torch.Generator(subject.device).manual_seed(subject.seed)
-        sampler = self.sampler.with_options(base=subject.base or base_for(energy))
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        energy, generator = model.energy, torch.Generator(model.device).manual_seed(model.seed)
+        sampler = self.sampler.with_options(base=model.base or base_for(energy))
         start = sampler.base.sample(self.n_chains, generator)
         forward = estimate(sampler.sample(energy, start, generator=generator))
-        values = self.bracket("ais/log_z", forward, self.protocol(subject, sampler))
-        values |= self.reversed(subject, sampler, generator)
+        values = self.bracket("ais/log_z", forward, self.protocol(model, sampler))
+        values |= self.reversed(model, sampler, generator)
         log_z, source = values["ais/log_z"], "ais, forward"
         exact = self.exact(energy)
         if exact is not None:
             values["ais/log_z_exact"] = log_z = Value(exact, None, None, {"temperature": self.temperature})
             source = "exact"
-        return values | self.likelihood(subject, log_z, self.protocol(subject, sampler) | {"log_z": source})
+        return values | self.likelihood(model, log_z, self.protocol(model, sampler) | {"log_z": source})
 
-    def protocol(self, subject: TrainedModel, sampler: Annealed) -> dict:
+    def protocol(self, model: TrainedModel, sampler: Annealed) -> dict:
         """Everything that another program must copy, with a warning where the temperature is nobody's."""
-        move = sampler.move(subject.energy)
-        said = {
+        move = sampler.move(model.energy)
+        protocol = {
             "temperature": self.temperature,
             "base": type(sampler.base).__name__,
             "levels": sampler.n_steps,
@@ -96,8 +96,8 @@ class AIS(Metric):
             "ladder": sampler.ladder,
             "border": getattr(move, "boundary", None),
         }
-        warning = temperature_warning(subject, self.temperature)
-        return said | ({"warning": warning} if warning else {})
+        warning = temperature_warning(model, self.temperature)
+        return protocol | ({"warning": warning} if warning else {})
 
     def bracket(self, name: str, found: Estimate, protocol: dict) -> dict[str, Value]:
         """The estimate, the mean log-weight beside it (the looser bound), and the effective sample size."""
@@ -107,19 +107,19 @@ class AIS(Metric):
             f"{name}/ess": Value(found.ess, None, self.n_chains, protocol),
         }
 
-    def reversed(self, subject: TrainedModel, sampler: Annealed, generator) -> dict[str, Value | Skip]:
+    def reversed(self, model: TrainedModel, sampler: Annealed, generator) -> dict[str, Value | Skip]:
         """The way back, from exact draws where there are any."""
-        energy, own = subject.energy, getattr(subject.energy, "sample", None)
+        energy, own = model.energy, getattr(model.energy, "sample", None)
         exact = own is not None and self.temperature == 1.0
         if exact:
             x = own(self.n_chains, generator)
-        elif subject.samples is not None or subject.sampler is not None:
-            x = (subject.samples or subject.draw(self.n_chains)).x[: self.n_chains].to(subject.device)
+        elif model.samples is not None or model.sampler is not None:
+            x = (model.samples or model.draw(self.n_chains)).x[: self.n_chains].to(model.device)
         else:
             return {"ais/log_z_reverse": Skip("the reverse estimate starts from samples: give run=PATH")}
         found = estimate(sampler.reverse(energy, x, generator=generator), reverse=True)
-        said = "exact draws: a bound" if exact else "samples of the run: a bound only as far as they are exact"
-        return self.bracket("ais/log_z_reverse", found, self.protocol(subject, sampler) | {"starts": said})
+        starts = "exact draws: a bound" if exact else "samples of the run: a bound only as far as they are exact"
+        return self.bracket("ais/log_z_reverse", found, self.protocol(model, sampler) | {"starts": starts})
 
     def exact(self, energy) -> float | None:
         """log Z where it is known, else None."""
@@ -132,34 +132,34 @@ class AIS(Metric):
         sites = Sites(energy.shape, energy.support)
         return exact_log_z(energy, self.temperature) if sites.n * math.log(sites.k) <= math.log(LARGEST) else None
 
-    def likelihood(self, subject: TrainedModel, log_z: Value, protocol: dict) -> dict[str, Value | Skip]:
+    def likelihood(self, model: TrainedModel, log_z: Value, protocol: dict) -> dict[str, Value | Skip]:
         """Mean test log-likelihood in nats, and in bits per dimension for grey levels or discrete data."""
-        x = subject.data.split("test", self.n).x.to(subject.device)
+        x = model.data.split("test", self.n).x.to(model.device)
         protocol = protocol | {"split": "test"}
-        values = {"ais/log_likelihood": self.mean_log_p(subject, x, log_z, protocol)}
-        bits = math.log(2) * math.prod(subject.data.shape)
-        levels = grey_levels(subject)
+        values = {"ais/log_likelihood": self.mean_log_p(model, x, log_z, protocol)}
+        bits = math.log(2) * math.prod(model.data.shape)
+        levels = grey_levels(model)
         if isinstance(levels, Skip):
             return values | {"ais/bits_per_dim": levels}
         offset = 0.0
         if levels:
-            low, high = subject.data.value_range
-            x, offset = dequantized(x, low, high, levels, subject.seed), math.log2(levels / (high - low))
+            low, high = model.data.value_range
+            x, offset = dequantized(x, low, high, levels, model.seed), math.log2(levels / (high - low))
             protocol |= {"dequantization": f"uniform over {levels} grey levels, + {offset:.4g} bits per dimension"}
-        nats = self.mean_log_p(subject, x, log_z, protocol)
+        nats = self.mean_log_p(model, x, log_z, protocol)
         return values | {"ais/bits_per_dim": Value(offset - nats.value / bits, nats.stderr / bits, nats.n, protocol)}
 
-    def mean_log_p(self, subject: TrainedModel, x: Tensor, log_z: Value, protocol: dict) -> Value:
+    def mean_log_p(self, model: TrainedModel, x: Tensor, log_z: Value, protocol: dict) -> Value:
         """Mean log density at ``x``, with its standard error over examples and that of log Z together."""
-        log_p = -energies(subject.energy, x, chunk_size=CHUNK).double() / self.temperature - log_z.value
+        log_p = -energies(model.energy, x, chunk_size=CHUNK).double() / self.temperature - log_z.value
         stderr = math.hypot(float(log_p.std()) / len(log_p) ** 0.5, log_z.stderr or 0.0)
         return Value(float(log_p.mean()), stderr, len(log_p), protocol)
 
 
-def grey_levels(subject: TrainedModel) -> int | Skip:
+def grey_levels(model: TrainedModel) -> int | Skip:
     """Number of grey levels of the data, 0 for discrete inputs, or why there are no bits per dimension."""
-    data = subject.data
-    if not subject.energy.support.continuous:
+    data = model.data
+    if not model.energy.support.continuous:
         return 0
     if len(data.shape) < 3 or not data.value_range:
         return Skip(f"{data.name} has no grey levels, and so no bits per dimension")

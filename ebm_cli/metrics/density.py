@@ -33,21 +33,21 @@ class Density(Metric):
             raise ValueError(f"width >= 1, cells_per_sd > 0, max_side >= 2 expected, {found}")
         self.width, self.cells_per_sd, self.max_side = width, cells_per_sd, max_side
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        need_energy(subject)
-        truth = getattr(subject.data, "density", None)
-        if truth is None or tuple(subject.data.shape) != (2,):
-            raise Skip(f"{subject.data.name} has no known density in the plane: try metric=[fd_classifier,ood]")
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        need_energy(model)
+        truth = getattr(model.data, "density", None)
+        if truth is None or tuple(model.data.shape) != (2,):
+            raise Skip(f"{model.data.name} has no known density in the plane: try metric=[fd_classifier,ood]")
         points, area = self.grid(truth.box, truth.sd_min)
-        energy = energies(subject.energy, points.to(subject.device), chunk_size=CHUNK).cpu().double()
+        energy = energies(model.energy, points.to(model.device), chunk_size=CHUNK).cpu().double()
         if not torch.isfinite(energy.min()):
             raise Skip("the energy is not finite on the grid: the run has diverged; train with a smaller optimizer.lr")
         log_p = torch.cat([truth.log_prob(part) for part in points.double().split(CHUNK)])
-        picture(lambda x: subject.energy(x.to(subject.device)).cpu(), truth, subject.directory / "density.png")
+        picture(lambda x: model.energy(x.to(model.device)).cpu(), truth, model.directory / "density.png")
         protocol = {"grid": f"{math.isqrt(len(points))}^2 over +-{self.width * truth.box:g}", "temperature": 1.0}
-        if warning := temperature_warning(subject, 1.0):
+        if warning := temperature_warning(model, 1.0):
             protocol["warning"] = warning
-        return against(truth, subject, points, area, energy, log_p, protocol)
+        return against(truth, model, points, area, energy, log_p, protocol)
 
     def grid(self, box: float, sd: float) -> tuple[Tensor, float]:
         """Midpoints ``(n^2, 2)`` of square cells over ``[-width * box, width * box]^2``, and the area of a cell."""
@@ -57,7 +57,7 @@ class Density(Metric):
         return torch.cartesian_prod(line, line).float(), (2 * half / n) ** 2
 
 
-def against(truth, subject: TrainedModel, points: Tensor, area: float, energy: Tensor, log_p: Tensor, protocol: dict):
+def against(truth, model: TrainedModel, points: Tensor, area: float, energy: Tensor, log_p: Tensor, protocol: dict):
     """All values of the model ``energy`` ``(n^2,)`` and the true ``log_p`` ``(n^2,)`` on the grid."""
     n = len(points)
     log_z = float(torch.logsumexp(-energy, 0)) + math.log(area)
@@ -69,7 +69,7 @@ def against(truth, subject: TrainedModel, points: Tensor, area: float, energy: T
         "density/kl": Value(divergence(p, log_p, log_q), None, n, protocol | {"direction": "KL(true || model), nats"}),
         "density/outside": Value(float(outside), None, n, protocol | {"inside": f"+-{truth.box:g}"}),
         "density/entropy": Value(float(truth.entropy), None, None, {"what": "of the true density, nats"}),
-        "density/log_likelihood": likelihood(subject, log_z, protocol),
+        "density/log_likelihood": likelihood(model, log_z, protocol),
     }
     return found | modes(truth, points, p, q, protocol)
 
@@ -80,10 +80,10 @@ def divergence(p: Tensor, log_p: Tensor, log_q: Tensor) -> float:
     return float((p[full] * (log_p[full] - log_q[full])).sum() / p.sum())
 
 
-def likelihood(subject: TrainedModel, log_z: float, protocol: dict) -> Value:
+def likelihood(model: TrainedModel, log_z: float, protocol: dict) -> Value:
     """Mean log-likelihood of the test split in nats, with its standard error over test points."""
-    x = subject.data.split("test").x
-    values = -energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu().double() - log_z
+    x = model.data.split("test").x
+    values = -energies(model.energy, x.to(model.device), chunk_size=CHUNK).cpu().double() - log_z
     stderr = float(values.std() / len(values) ** 0.5)
     return Value(float(values.mean()), stderr, len(x), protocol | {"split": "test"})
 

@@ -74,10 +74,10 @@ class Fidelity(Metric):
         self.extractor, self.weights, self.batch_size = extractor, weights, batch_size
         self.splits, self.subsets, self.subset_size, self.neighbors = splits, subsets, subset_size, neighbors
 
-    def check(self, subject: TrainedModel) -> None:
-        need_images(subject.data)
-        if subject.data.shape[0] not in (1, 3):
-            raise Skip(f"{subject.data.name} has {subject.data.shape[0]} channels, and the extractor takes 1 or 3")
+    def check(self, model: TrainedModel) -> None:
+        need_images(model.data)
+        if model.data.shape[0] not in (1, 3):
+            raise Skip(f"{model.data.name} has {model.data.shape[0]} channels, and the extractor takes 1 or 3")
         need_torch_fidelity()
         if self.extractor in STANDARD:
             self.file()
@@ -98,26 +98,26 @@ class Fidelity(Metric):
         need_plain_weights(file)
         return file
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        samples = (subject.draw(self.n) if subject.samples is None else subject.samples).x[: self.n]
-        real = reference_images(subject.data, self.reference)
-        protocol = self.protocol(subject, len(samples), len(real))
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        samples = (model.draw(self.n) if model.samples is None else model.samples).x[: self.n]
+        real = reference_images(model.data, self.reference)
+        protocol = self.protocol(model, len(samples), len(real))
         switches = {SCORES[score]: True for score in self.scores}
-        found = self.compute(subject, bytes_of(samples, subject.data), bytes_of(real, subject.data), switches)
+        found = self.compute(model, bytes_of(samples, model.data), bytes_of(real, model.data), switches)
         values = {}
         for score in self.scores:
             values |= getattr(self, f"read_{SCORES[score]}")(found, len(samples), len(real), protocol)
         return values
 
-    def compute(self, subject: TrainedModel, samples: Tensor, real: Tensor, switches: dict) -> dict:
+    def compute(self, model: TrainedModel, samples: Tensor, real: Tensor, switches: dict) -> dict:
         """torch-fidelity's own dictionary."""
         from torch_fidelity import calculate_metrics
 
         return calculate_metrics(
             input1=Images(samples),
             input2=Images(real),
-            cuda=subject.device.type == "cuda",
+            cuda=model.device.type == "cuda",
             batch_size=self.batch_size,
             **{"isc": False, "fid": False, "kid": False, "prc": False} | switches,
             feature_extractor=self.extractor,
@@ -128,17 +128,17 @@ class Fidelity(Metric):
             prc_neighborhood=self.neighbors,
             cache=False,
             cache_root=str(cache_dir()),
-            rng_seed=subject.seed,
+            rng_seed=model.seed,
             save_cpu_ram=True,  # or it starts worker processes for images that are in memory
             verbose=False,
         )
 
-    def protocol(self, subject: TrainedModel, n: int, n_real: int) -> dict:
+    def protocol(self, model: TrainedModel, n: int, n_real: int) -> dict:
         """Everything that decides the numbers."""
         from importlib.metadata import version
 
         file = self.file() if self.extractor in STANDARD else None
-        return origin(subject) | {
+        return origin(model) | {
             "program": f"torch-fidelity {version('torch-fidelity')}",
             "extractor": self.extractor,
             "weights_sha256": sha256(file) if file else None,

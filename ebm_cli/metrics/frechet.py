@@ -34,7 +34,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 class PixelGaussian:
-    """The Gaussian with the mean and the full covariance of images: the yardstick of every image metric.
+    """The Gaussian with the mean and the full covariance of images: the baseline of every image metric.
 
     Args:
         x: training images ``(N, *shape)``.

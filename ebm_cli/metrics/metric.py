@@ -1,4 +1,4 @@
-"""What a metric is: a callable that maps a subject to named values, or says why it cannot."""
+"""What a metric is: a callable that maps a trained model to named values, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Value:
 class Metric:
     """Base of the metrics of ebm-eval."""
 
-    def check(self, subject: TrainedModel) -> None:
+    def check(self, model: TrainedModel) -> None:
         """Called for every metric before anything is sampled.
 
         Raises:
             Skip: if something is missing that the metric cannot do without: a package, weights, labels.
         """
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
         """Values by name, ``<metric>/<detail>``; a ``Skip`` in place of one records that this row is missing, and why.
 
         Raises:
             Skip: if nothing can be computed.
         """
-        raise TypeError(f"{type(self).__name__} does not define __call__(subject)")
+        raise TypeError(f"{type(self).__name__} does not define __call__(model)")
 
 
 def need_images(data) -> None:
@@ -61,15 +61,15 @@ def need_labels(data) -> None:
         raise Skip(f"{data.name} has no labels, and a classifier is trained on labels: give a labeled data set")
 
 
-def need_energy(subject: TrainedModel) -> None:
-    """Raises Skip where only samples are judged."""
-    if subject.energy is None:
+def need_energy(model: TrainedModel) -> None:
+    """Raises Skip where there are only samples."""
+    if model.energy is None:
         raise Skip("only samples were given, and this needs a trained energy: give run=PATH")
 
 
-def temperature_warning(subject: TrainedModel, temperature: float) -> str | None:
+def temperature_warning(model: TrainedModel, temperature: float) -> str | None:
     """One line where the chains that trained or generate never sampled ``temperature``, else None."""
-    sampled = None if subject.sampler is None else effective_temperature(subject.sampler)
+    sampled = None if model.sampler is None else effective_temperature(model.sampler)
     if sampled is None:
         return None
     if math.isclose(sampled, temperature, rel_tol=0.05):

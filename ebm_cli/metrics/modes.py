@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ebm_cli.config import ConfigError, build, option_node
 from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
-from ebm_cli.metrics.reference_classifier import judge_of
+from ebm_cli.metrics.reference_classifier import load_or_train_reference
 from ebm_cli.metrics.sampled import Sampled, origin
 from ebm_cli.runs.trained import TrainedModel
 
@@ -31,38 +31,40 @@ class Modes(Sampled):
         super().__init__(n=n)
         self.classifier, self.n_reference = classifier, n_reference
 
-    def check(self, subject: TrainedModel) -> None:
-        need_images(subject.data)
-        need_labels(self.labeled(subject))
+    def check(self, model: TrainedModel) -> None:
+        need_images(model.data)
+        need_labels(self.labeled(model))
 
-    def labeled(self, subject: TrainedModel):
+    def labeled(self, model: TrainedModel):
         """The data set whose classifier counts."""
         if self.classifier is None:
-            return subject.data
+            return model.data
         try:
             return build(OmegaConf.create(option_node("dataset", self.classifier)), f"dataset={self.classifier}")
         except (ConfigError, OSError) as reason:
             raise Skip(f"classifier={self.classifier}: {reason}") from reason
 
-    def count(self, subject: TrainedModel) -> int:
-        there = len(subject.data.split("test").x) if subject.samples is None else len(subject.samples.x)
-        return there if self.n is None else min(self.n, there) if subject.samples is not None else self.n
+    def count(self, model: TrainedModel) -> int:
+        there = len(model.data.split("test").x) if model.samples is None else len(model.samples.x)
+        return there if self.n is None else min(self.n, there) if model.samples is not None else self.n
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        data, labeled, n = subject.data, self.labeled(subject), self.count(subject)
-        judge, channels = judge_of(labeled), data.shape[0] if self.classifier else 1
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        data, labeled, n = model.data, self.labeled(model), self.count(model)
+        reference, channels = load_or_train_reference(labeled), data.shape[0] if self.classifier else 1
         if self.classifier and tuple(labeled.shape) != (1, *data.shape[1:]):
             raise Skip(f"classifier={self.classifier} looks at {labeled.shape}, channels here are {data.shape[1:]}")
 
         def modes(x: Tensor) -> Tensor:
             parts = x.flatten(0, 1)[:, None] if self.classifier else x
-            return codes(judge.judge(rescaled(parts, data, labeled))[1].argmax(1).view(-1, channels), labeled.n_classes)
+            return codes(
+                reference.classify(rescaled(parts, data, labeled))[1].argmax(1).view(-1, channels), labeled.n_classes
+            )
 
         of = labeled.n_classes**channels
-        found = torch.bincount(modes(self.drawn(subject, n)), minlength=of)
+        found = torch.bincount(modes(self.drawn(model, n)), minlength=of)
         real = torch.bincount(modes(data.split("train", self.n_reference).x), minlength=of)
-        protocol = origin(subject) | {
+        protocol = origin(model) | {
             "of": of,
             "classifier": self.classifier or data.name,
             "reference": int(real.sum()),

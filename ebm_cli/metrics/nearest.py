@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.metrics.metric import Skip, Value, need_images
+from ebm_cli.metrics.reference_classifier import load_or_train_reference
 from ebm_cli.metrics.sampled import Sampled, origin
 from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.utils import plotting
@@ -14,7 +15,7 @@ SHOWN = 10
 
 
 class Nearest(Sampled):
-    """Distance of samples to the nearest training image over that of test images, in pixels and judge's features.
+    """Distance of samples to the nearest training image over that of test images, in pixels and in features.
 
     About 1 is right, well below 1 means copies, well above 1 means that samples are off the data. ``copies`` is the
     share of samples that are nearer to a training image than all but 1 % of the test images. Written too:
@@ -30,32 +31,26 @@ class Nearest(Sampled):
         super().__init__(n=n, repeats=repeats)
         self.flips = flips
 
-    def check(self, subject: TrainedModel) -> None:
-        need_images(subject.data)
+    def check(self, model: TrainedModel) -> None:
+        need_images(model.data)
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        n, data = self.count(subject), subject.data
-        x, test = torch.cat(self.sets(subject, n)), data.split("test", n).x
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        n, data = self.count(model), model.data
+        x, test = torch.cat(self.sets(model, n)), data.split("test", n).x
         train = data.split("train").x
         train = torch.cat([train, train.flip(-1)]) if self.flips else train
-        protocol = origin(subject) | {"reference": f"train split ({len(train)}{', with flips' if self.flips else ''})"}
+        protocol = origin(model) | {"reference": f"train split ({len(train)}{', with flips' if self.flips else ''})"}
         distances, where = nearest(x, train)
         suspects = distances.argsort()[:SHOWN]
         pairs = torch.cat([x[suspects], train[where[suspects]]])
-        plotting.grid(pairs, data.value_range, subject.directory / "nearest.png", columns=len(suspects))
+        plotting.grid(pairs, data.value_range, model.directory / "nearest.png", columns=len(suspects))
         values = compared(distances, nearest(test, train)[0], "pixel", protocol)
         if not data.n_classes:
             return values | {"nearest/feature": Skip(f"{data.name} has no labels to train a network of features on")}
-        features = [judge_of(data).judge(part)[0] for part in (x, test, train)]
+        features = [load_or_train_reference(data).classify(part)[0] for part in (x, test, train)]
         found = [nearest(part, features[2])[0] for part in features[:2]]
         return values | compared(*found, "feature", protocol | {"features": "classifier of this data set"})
-
-
-def judge_of(data):
-    from ebm_cli.metrics import reference_classifier as judge
-
-    return judge.judge_of(data)
 
 
 def nearest(x: Tensor, train: Tensor, chunk: int = 500) -> tuple[Tensor, Tensor]:

@@ -50,9 +50,9 @@ class OOD(Metric):
         draws: int = 200,
     ):
         for name, given, known in (("sets", sets, SETS), ("scores", scores, SCORES)):
-            for word in given:
-                if word not in known:
-                    raise ValueError(f"{name}: {word!r} is unknown; choose from {', '.join(known)}")
+            for choice in given:
+                if choice not in known:
+                    raise ValueError(f"{name}: {choice!r} is unknown; choose from {', '.join(known)}")
         if n is not None and n < 2:
             raise ValueError(f"n must be at least 2, or null for the whole test split, got {n}")
         if draws < 2:
@@ -60,26 +60,26 @@ class OOD(Metric):
         self.n, self.sets, self.datasets, self.scores = n, list(sets), list(datasets), list(scores)
         self.draws = draws
 
-    def check(self, subject: TrainedModel) -> None:
-        need_images(subject.data)
-        need_energy(subject)
+    def check(self, model: TrainedModel) -> None:
+        need_images(model.data)
+        need_energy(model)
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        test = subject.data.split("test", self.n).x
-        others = {name: others_of(name, test, subject) for name in self.sets}
-        others |= {name: borrowed(name, subject, len(test)) for name in self.datasets}
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        test = model.data.split("test", self.n).x
+        others = {name: others_of(name, test, model) for name in self.sets}
+        others |= {name: images_from(name, model, len(test)) for name in self.datasets}
         results = {f"ood/{where}": x for where, x in others.items() if isinstance(x, Skip)}
         others = {where: x for where, x in others.items() if not isinstance(x, Skip)}
         for name in self.scores:
-            score = SCORES[name](subject)
+            score = SCORES[name](model)
             if isinstance(score, Skip):
                 results[f"ood/*/{name}"] = score
                 continue
             inside = score(test)
             for where, x in others.items():
                 results |= rows(where, name, inside, score(x), self.draws)
-        histogram(subject, test, others)
+        histogram(model, test, others)
         return results
 
 
@@ -91,9 +91,9 @@ def rows(where: str, name: str, inside: Tensor, outside: Tensor, draws: int) -> 
     values = {f"{prefix}/auroc": Value(area, auroc_error(area, len(inside), len(outside)), n, protocol)}
     for side, positive, negative in (("in", inside, outside), ("out", -outside, -inside)):
         errors = bootstrap(positive, negative, draws)
-        said = protocol | {"positive": "test" if side == "in" else where, "bootstrap": draws}
-        values[f"{prefix}/aupr_{side}"] = Value(average_precision(positive, negative), errors[0], n, said)
-        values[f"{prefix}/fpr95_{side}"] = Value(fpr(positive, negative), errors[1], n, said | {"recall": 0.95})
+        details = protocol | {"positive": "test" if side == "in" else where, "bootstrap": draws}
+        values[f"{prefix}/aupr_{side}"] = Value(average_precision(positive, negative), errors[0], n, details)
+        values[f"{prefix}/fpr95_{side}"] = Value(fpr(positive, negative), errors[1], n, details | {"recall": 0.95})
     return values
 
 
@@ -164,34 +164,34 @@ def labeled(positive: Tensor, negative: Tensor):
 # Scores: high for what the model takes to be of the data -------------------------------------------------------------
 
 
-def energy_score(subject: TrainedModel) -> Score:
-    return lambda x: -energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu()
+def energy_score(model: TrainedModel) -> Score:
+    return lambda x: -energies(model.energy, x.to(model.device), chunk_size=CHUNK).cpu()
 
 
-def grad_score(subject: TrainedModel) -> Score:
+def grad_score(model: TrainedModel) -> Score:
     def score(x: Tensor) -> Tensor:
-        grad = energy_and_grad(subject.energy, x.to(subject.device), chunk_size=CHUNK)[1]
+        grad = energy_and_grad(model.energy, x.to(model.device), chunk_size=CHUNK)[1]
         return -grad.flatten(1).norm(dim=1).cpu()
 
     return score
 
 
-def softmax_score(subject: TrainedModel) -> Score | Skip:
+def softmax_score(model: TrainedModel) -> Score | Skip:
     try:
-        class_probabilities(subject, subject.data.split("test", 2).x)
+        class_probabilities(model, model.data.split("test", 2).x)
     except Skip as reason:
         return reason
-    return lambda x: class_probabilities(subject, x).max(1).values
+    return lambda x: class_probabilities(model, x).max(1).values
 
 
-def typicality_score(subject: TrainedModel) -> Score:
-    score = energy_score(subject)
-    typical = score(subject.data.split("train", 5000).x).mean()
+def typicality_score(model: TrainedModel) -> Score:
+    score = energy_score(model)
+    typical = score(model.data.split("train", 5000).x).mean()
     return lambda x: -(score(x) - typical).abs()
 
 
-def gaussian_score(subject: TrainedModel) -> Score:
-    gaussian = PixelGaussian(subject.data.split("train").x)
+def gaussian_score(model: TrainedModel) -> Score:
+    gaussian = PixelGaussian(model.data.split("train").x)
     return lambda x: -gaussian.mahalanobis(x)
 
 
@@ -232,25 +232,25 @@ SETS = {
 }
 
 
-def others_of(name: str, test: Tensor, subject: TrainedModel) -> Tensor | Skip:
+def others_of(name: str, test: Tensor, model: TrainedModel) -> Tensor | Skip:
     """One of SETS, made from the test images with randomness of its own."""
     if name == "rot90" and test.shape[2] != test.shape[3]:
-        return Skip(f"images of {subject.data.name} are not square, so they cannot be turned: leave rot90 out of sets")
-    low, high = subject.data.value_range or (float(test.min()), float(test.max()))
-    return SETS[name](test, low, high, torch.Generator().manual_seed(subject.seed))
+        return Skip(f"images of {model.data.name} are not square, so they cannot be turned: leave rot90 out of sets")
+    low, high = model.data.value_range or (float(test.min()), float(test.max()))
+    return SETS[name](test, low, high, torch.Generator().manual_seed(model.seed))
 
 
-def borrowed(name: str, subject: TrainedModel, n: int) -> Tensor | Skip:
+def images_from(name: str, model: TrainedModel, n: int) -> Tensor | Skip:
     """Test images of another data set in the shape and range of this one, or why there are none."""
     try:
         other = build(OmegaConf.create(option_node("dataset", name)), f"dataset={name}")
-        return subject.data.borrowed(other, "test", n)
+        return model.data.borrowed(other, "test", n)
     except (ValueError, OSError) as error:
         return Skip(" ".join(str(error).split()))
 
 
-def histogram(subject: TrainedModel, test: Tensor, others: dict) -> None:
+def histogram(model: TrainedModel, test: Tensor, others: dict) -> None:
     """Draws the energies of test images and of the other sets side by side."""
-    score = energy_score(subject)
+    score = energy_score(model)
     groups = {"test": -score(test)} | {name: -score(x) for name, x in others.items()}
-    plotting.energies(groups, subject.directory / "ood.png")
+    plotting.energies(groups, model.directory / "ood.png")

@@ -26,16 +26,16 @@ class Points(Sampled):
     def __init__(self, *, n: int | None = 2000, repeats: int = 3):
         super().__init__(n=n, repeats=repeats)
 
-    def check(self, subject: TrainedModel) -> None:
-        if not hasattr(subject.data, "density"):
-            raise Skip(f"{subject.data.name} has no known density: try metric=[fd_classifier]")
+    def check(self, model: TrainedModel) -> None:
+        if not hasattr(model.data, "density"):
+            raise Skip(f"{model.data.name} has no known density: try metric=[fd_classifier]")
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        n, truth = self.count(subject), subject.data.density
-        sets, test = self.sets(subject, n), subject.data.split("test").x
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        n, truth = self.count(model), model.data.density
+        sets, test = self.sets(model, n), model.data.split("test").x
         h = float(test.std()) / 4
-        protocol = origin(subject) | {"reference": f"test split ({len(test)})", "kernel": "Gaussian", "bandwidth": h}
+        protocol = origin(model) | {"reference": f"test split ({len(test)})", "kernel": "Gaussian", "bandwidth": h}
         bound = truth.log_prob(test).quantile(1e-3)
         values = {
             "points/mmd": average([mmd(x, test, h) for x in sets], n, protocol),

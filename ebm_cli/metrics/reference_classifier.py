@@ -1,4 +1,4 @@
-"""The judge of fd_classifier: a small CNN trained on the data set itself, the same for everybody, kept on disk."""
+"""The reference classifier: a small CNN trained on the data set itself, the same for everybody, kept on disk."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ebm_cli.utils.files import atomic
+
 RECIPE = "conv 16-32-64, 64 features, 2"  # changes whenever the network or its training changes
 N_FEATURES = 64
 CHUNK = 1000
 
 
-class Judge(nn.Module):
+class ReferenceClassifier(nn.Module):
     """Three convolutions down to 4x4, 64 features, one linear layer.
 
     Args:
@@ -48,29 +50,28 @@ class Judge(nn.Module):
         return self.head(self.features(x))
 
     @torch.no_grad()
-    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(N, 64)`` and class probabilities ``(N, K)``, a chunk of images at a time."""
         features = torch.cat([self.features(part) for part in x.split(CHUNK)])
         return features, self.head(features).softmax(1)
 
 
-def judge_of(data) -> Judge:
-    """The judge of a data set, trained on its train split at the first call and read from disk afterwards.
+def load_or_train_reference(data) -> ReferenceClassifier:
+    """The reference classifier of a data set, trained at the first call and read from disk afterwards.
 
     It is kept in ``$EBM_CACHE``, or ``outputs/cache``, under a hash of the training images, their labels and RECIPE.
     """
     x, y = data.split("train")
-    judge = Judge(data.shape, data.n_classes, float(x.mean()), float(x.std()))
-    file = cache_dir() / f"judge-{data.name}-{fingerprint(x, y)}.pt"
+    classifier = ReferenceClassifier(data.shape, data.n_classes, float(x.mean()), float(x.std()))
+    file = cache_dir() / f"reference-{data.name}-{fingerprint(x, y)}.pt"
     if file.is_file():
-        judge.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-        return judge.eval()
-    train(judge, x, y, steps=500 + min(len(x), 60_000) // 40)
+        classifier.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        return classifier.eval()
+    train(classifier, x, y, steps=500 + min(len(x), 60_000) // 40)
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f"{file.name}.{os.getpid()}")
-    torch.save(judge.state_dict(), beside)
-    os.replace(beside, file)
-    return judge
+    with atomic(file, "wb") as out:
+        torch.save(classifier.state_dict(), out)
+    return classifier
 
 
 def cache_dir() -> Path:
@@ -78,37 +79,39 @@ def cache_dir() -> Path:
 
 
 def fingerprint(x: Tensor, y: Tensor) -> str:
-    """Hash of what decides the judge."""
+    """Hash of what decides the weights."""
     digest = hashlib.sha256(RECIPE.encode())
     for part in (x, y):
         digest.update(str(tuple(part.shape)).encode() + part.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def weights_hash(judge: Judge) -> str:
+def weights_hash(classifier: ReferenceClassifier) -> str:
     """Hash of the weights: distances are comparable where it is the same, and only there."""
     digest = hashlib.sha256()
-    for name, value in judge.state_dict().items():
+    for name, value in classifier.state_dict().items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def train(judge: Judge, x: Tensor, y: Tensor, steps: int, batch_size: int = 128, lr: float = 3e-3) -> None:
+def train(
+    classifier: ReferenceClassifier, x: Tensor, y: Tensor, steps: int, batch_size: int = 128, lr: float = 3e-3
+) -> None:
     """Trains with Adam, a cosine rate, shifts by a pixel and pixel noise, from seed 0; leaves the global seed alone."""
     with torch.random.fork_rng(), one_thread():
         torch.manual_seed(0)
-        judge.apply(lambda layer: layer.reset_parameters() if hasattr(layer, "reset_parameters") else None)
-        optimizer = torch.optim.AdamW(judge.parameters(), lr=lr)
-        judge.train()
+        classifier.apply(lambda layer: layer.reset_parameters() if hasattr(layer, "reset_parameters") else None)
+        optimizer = torch.optim.AdamW(classifier.parameters(), lr=lr)
+        classifier.train()
         for step in range(steps):
             rows = torch.randint(len(x), (batch_size,))
             for group in optimizer.param_groups:
                 group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-            loss = cross_entropy(judge(disturbed(x[rows], judge.std)), y[rows], label_smoothing=0.05)
+            loss = cross_entropy(classifier(disturbed(x[rows], classifier.std)), y[rows], label_smoothing=0.05)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    judge.eval().requires_grad_(False)
+    classifier.eval().requires_grad_(False)
 
 
 @contextmanager

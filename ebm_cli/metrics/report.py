@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from ebm_cli.runs.provenance import commit, versions
-from ebm_cli.utils.files import write_json
+from ebm_cli.utils import markdown
+from ebm_cli.utils.files import write_json, write_text
 
 
 def write(directory: Path, seed: int, origin: dict, values: dict, skipped: dict) -> None:
     """Writes both files whole.
 
     Args:
-        origin: ``run``, ``checkpoint_sha256``, and ``samples`` where a file of samples is judged.
+        origin: ``run``, ``checkpoint_sha256``, and ``samples`` where a file of samples is evaluated.
         values: ``Value`` by name.
         skipped: reason by name.
     """
@@ -31,9 +31,7 @@ def write(directory: Path, seed: int, origin: dict, values: dict, skipped: dict)
     }
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "metrics.json", content)
-    beside = directory / "report.md.part"
-    beside.write_text(document(content, values, skipped, plots(directory)))
-    os.replace(beside, directory / "report.md")
+    write_text(directory / "report.md", document(content, values, skipped, plots(directory)))
 
 
 def plots(directory: Path) -> list[str]:
@@ -58,14 +56,14 @@ def document(content: dict, values: dict, skipped: dict, images: list[str]) -> s
 
 
 def table(values: dict, skipped: dict) -> str:
-    """The values as Markdown tables, names of four words crossed per metric, then warnings, and what was skipped."""
+    """The values as Markdown tables (one more per metric with names of four parts), warnings, and what was skipped."""
     single = {name: value for name, value in values.items() if name.count("/") < 3}
     rows = [("metric", "value", "stderr", "n")] if single else []
     rows += [(name, shown(v.value), shown(v.stderr), str(v.n or "")) for name, v in single.items()]
     others = [name for name in values if name not in single]
-    parts = [aligned(rows)]
+    parts = [markdown.table(rows)]
     for metric in dict.fromkeys(name.split("/")[0] for name in others):
-        parts.append(aligned(crossed({name: values[name] for name in others if name.split("/")[0] == metric})))
+        parts.append(markdown.table(crossed({name: values[name] for name in others if name.split("/")[0] == metric})))
     parts += ["\n".join(warnings(values)), "\n".join(f"skipped {k}: {v}" for k, v in skipped.items())]
     return "\n\n".join(part for part in parts if part)
 
@@ -83,15 +81,6 @@ def crossed(values: dict) -> list[tuple]:
     cell = {name: shown(value.value) for name, value in values.items()}
     rows = [(place, *(cell.get(f"{place}/{column}", "") for column in columns)) for place in places]
     return [("metric", *columns), *rows] if rows else []
-
-
-def aligned(rows: list[tuple]) -> str:
-    """A Markdown table that is readable as it stands; the first row is its head."""
-    if not rows:
-        return ""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
 def shown(value: float | None) -> str:

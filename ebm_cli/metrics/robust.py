@@ -58,25 +58,25 @@ class Robust(Metric):
         self.norm, self.epsilons, self.n = norm, sorted(float(e) for e in epsilons), n
         self.steps, self.restarts, self.autoattack, self.autoattack_n = steps, restarts, autoattack, autoattack_n
 
-    def check(self, subject: TrainedModel) -> None:
-        need_energy(subject)
-        need_images(subject.data)
-        need_labels(subject.data)
-        if subject.data.value_range is None:
+    def check(self, model: TrainedModel) -> None:
+        need_energy(model)
+        need_images(model.data)
+        need_labels(model.data)
+        if model.data.value_range is None:
             raise Skip("dataset.value_range is null: radii are in units of the grey scale")
-        class_probabilities(subject, subject.data.split("test", 2).x)
+        class_probabilities(model, model.data.split("test", 2).x)
         try:
             import foolbox  # noqa: F401
         except ImportError as error:
             raise Skip("needs the package foolbox: pip install ebm-cli[robust]") from error
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        x, y = subject.data.split("test", self.n)
-        attacked = Attacked(Logits(subject), unit(x, subject.data), y, self.norm, subject.seed)
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        x, y = model.data.split("test", self.n)
+        attacked = Attacked(Logits(model), unit(x, model.data), y, self.norm, model.seed)
         clean = (attacked.model(attacked.x).argmax(1) == y).double()
         curve = {e: attacked.survivors(e, self.steps, self.restarts) for e in self.epsilons}
-        protocol = {"norm": self.norm, "unit": "grey scale [0, 1]", "n": len(x), "seed": subject.seed}
+        protocol = {"norm": self.norm, "unit": "grey scale [0, 1]", "n": len(x), "seed": model.seed}
         pgd = protocol | {"attack": f"PGD-{self.steps}, foolbox", "restarts": self.restarts}
         values = {f"robust/{self.norm}/clean": share(clean, protocol)}
         values |= {f"robust/{self.norm}/{e:g}/accuracy": share(s, pgd | {"epsilon": e}) for e, s in curve.items()}
@@ -125,9 +125,9 @@ class Robust(Metric):
 class Logits(nn.Module):
     """The classifier that a model is, on images in ``[0, 1]``: ``(B, C, H, W) -> (B, K)``."""
 
-    def __init__(self, subject: TrainedModel):
+    def __init__(self, model: TrainedModel):
         super().__init__()
-        self.energy, (self.low, self.high) = subject.energy, subject.data.value_range
+        self.energy, (self.low, self.high) = model.energy, model.data.value_range
 
     def forward(self, x: Tensor) -> Tensor:
         return -self.energy.class_energies(self.low + (self.high - self.low) * x)

@@ -24,33 +24,33 @@ class Sampled(Metric):
             raise ValueError(f"n >= 2 and repeats >= 1 expected, got n={n}, repeats={repeats}")
         self.n, self.repeats = n, repeats
 
-    def count(self, subject: TrainedModel) -> int:
+    def count(self, model: TrainedModel) -> int:
         """How many inputs of each kind are compared."""
-        there = len(subject.data.split("test").x)
-        given = there if subject.samples is None else len(subject.samples.x)
+        there = len(model.data.split("test").x)
+        given = there if model.samples is None else len(model.samples.x)
         n = min(self.n or there, there, given)
         if n < 2:
             raise Skip(f"{n} samples are too few for a covariance: give at least 2 samples and 2 test examples")
         return n
 
-    def parts(self, subject: TrainedModel) -> list[TrainedModel]:
-        """The subject under each sampling seed; given samples are what they are."""
-        if subject.samples is not None:
-            return [subject]
-        return [replace(subject, seed=subject.seed + 1000 * repeat) for repeat in range(self.repeats)]
+    def parts(self, model: TrainedModel) -> list[TrainedModel]:
+        """The model under each sampling seed; given samples are what they are."""
+        if model.samples is not None:
+            return [model]
+        return [replace(model, seed=model.seed + 1000 * repeat) for repeat in range(self.repeats)]
 
-    def drawn(self, subject: TrainedModel, n: int) -> Tensor:
+    def drawn(self, model: TrainedModel, n: int) -> Tensor:
         """``n`` given samples, or as many drawn ones."""
-        return (subject.draw(n) if subject.samples is None else subject.samples).x[:n]
+        return (model.draw(n) if model.samples is None else model.samples).x[:n]
 
-    def sets(self, subject: TrainedModel, n: int) -> list[Tensor]:
+    def sets(self, model: TrainedModel, n: int) -> list[Tensor]:
         """Samples ``(n, *shape)`` under each sampling seed."""
-        return [self.drawn(part, n) for part in self.parts(subject)]
+        return [self.drawn(part, n) for part in self.parts(model)]
 
 
-def origin(subject: TrainedModel) -> dict:
+def origin(model: TrainedModel) -> dict:
     """How samples were made, for a protocol."""
-    return {"n_steps": subject.n_steps if subject.samples is None else "given samples"}
+    return {"n_steps": model.n_steps if model.samples is None else "given samples"}
 
 
 def average(values: list[float], n: int, protocol: dict) -> Value:

@@ -20,7 +20,7 @@ class Stability(Metric):
     """Energy gaps in units of the standard deviation of test energies, and the drift of long chains.
 
     ``gap`` is fresh samples minus test data; ``kept`` is fresh samples minus the chains that the checkpoint keeps: far
-    from 0, sampling does not reach what training has seen. ``long/...`` are the figures of ``task=long_run``: chains
+    from 0, sampling does not reach what training has reached. ``long/...`` are the figures of ``task=long_run``: chains
     from data and from noise, at the usual length and ``times`` as long (Nijkamp et al. 2020). Written too:
     ``energies.png``, histograms of train, test, samples, kept chains and noise.
 
@@ -34,41 +34,41 @@ class Stability(Metric):
             raise ValueError(f"n >= 2 and times >= 1 expected, got n={n}, times={times}")
         self.n, self.times = n, times
 
-    def check(self, subject: TrainedModel) -> None:
-        need_energy(subject)
-        if subject.sampler is None:
+    def check(self, model: TrainedModel) -> None:
+        need_energy(model)
+        if model.sampler is None:
             raise Skip("this needs a run to sample from: give run=PATH")
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        groups = {name: energy_of(subject, x) for name, x in self.inputs(subject).items()}
-        plotting.energies(groups, subject.directory / "energies.png")
-        protocol = {"n_steps": subject.n_steps, "unit": "standard deviations of test energies"}
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        groups = {name: energy_of(model, x) for name, x in self.inputs(model).items()}
+        plotting.energies(groups, model.directory / "energies.png")
+        protocol = {"n_steps": model.n_steps, "unit": "standard deviations of test energies"}
         values = {"stability/gap": gap(groups["samples"], groups["test"], groups["test"].std(), protocol)}
         if "kept" in groups:
             values["stability/kept"] = gap(groups["samples"], groups["kept"], groups["test"].std(), protocol)
         else:
             values["stability/kept"] = Skip("the checkpoint keeps no chains: objective=pcd does")
-        figures = LongRun(times=self.times)(replace(subject, samples=None), self.n).figures
-        said = {"times": self.times, "n_steps": figures.pop("n_steps_long"), "what": "task=long_run"}
-        return values | {f"stability/long/{name}": Value(v, None, self.n, said) for name, v in figures.items()}
+        figures = LongRun(times=self.times)(replace(model, samples=None), self.n).figures
+        protocol = {"times": self.times, "n_steps": figures.pop("n_steps_long"), "what": "task=long_run"}
+        return values | {f"stability/long/{name}": Value(v, None, self.n, protocol) for name, v in figures.items()}
 
-    def inputs(self, subject: TrainedModel) -> dict[str, Tensor]:
+    def inputs(self, model: TrainedModel) -> dict[str, Tensor]:
         """Inputs of every kind, ``(n, *shape)`` each."""
-        generator = torch.Generator(subject.device).manual_seed(subject.seed)
-        kept = kept_chains(subject)
+        generator = torch.Generator(model.device).manual_seed(model.seed)
+        kept = kept_chains(model)
         return {
-            "train": subject.data.split("train", self.n).x,
-            "test": subject.data.split("test", self.n).x,
-            "samples": subject.draw(self.n).x,
+            "train": model.data.split("train", self.n).x,
+            "test": model.data.split("test", self.n).x,
+            "samples": model.draw(self.n).x,
             **({} if kept is None else {"kept": kept[: self.n]}),
-            "noise": subject.base.sample(self.n, generator).cpu(),
+            "noise": model.base.sample(self.n, generator).cpu(),
         }
 
 
-def energy_of(subject: TrainedModel, x: Tensor) -> Tensor:
+def energy_of(model: TrainedModel, x: Tensor) -> Tensor:
     """Energies ``(N,)`` on the CPU."""
-    return energies(subject.energy, x.to(subject.device), chunk_size=CHUNK).cpu()
+    return energies(model.energy, x.to(model.device), chunk_size=CHUNK).cpu()
 
 
 def gap(a: Tensor, b: Tensor, unit: Tensor, protocol: dict) -> Value:

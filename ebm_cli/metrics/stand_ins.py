@@ -40,13 +40,13 @@ class FrechetOnFeatures(Sampled):
         """What made the features."""
         raise TypeError(f"{type(self).__name__} does not define protocol()")
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        data, n = subject.data, self.count(subject)
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        data, n = model.data, self.count(model)
         real = data.split("train", self.n_reference).x
-        protocol = self.protocol() | origin(subject) | {"reference": f"train split ({len(real)})", "n_samples": n}
+        protocol = self.protocol() | origin(model) | {"reference": f"train split ({len(real)})", "n_samples": n}
         reference = self.features(real, data)
-        distances = [frechet_distance(self.features(x, data), reference) for x in self.sets(subject, n)]
+        distances = [frechet_distance(self.features(x, data), reference) for x in self.sets(model, n)]
         floor = frechet_distance(self.features(data.split("test", n).x, data), reference)
         return {self.name: average(distances, n, protocol), f"{self.name}/test": Value(floor, None, n, protocol)}
 
@@ -55,7 +55,7 @@ class FDPixel(FrechetOnFeatures):
     """Frechet distance of the pixels themselves, on the grey scale [0, 1]: sees mean and covariance, nothing else.
 
     A full-covariance Gaussian of the pixels has the least distance that there is: use it to see colors, contrast and
-    blur go wrong, not to judge shapes.
+    blur go wrong, not to measure shapes.
 
     Args:
         n, repeats, n_reference: see ``FrechetOnFeatures``.
@@ -63,8 +63,8 @@ class FDPixel(FrechetOnFeatures):
 
     name = "fd_pixel"
 
-    def check(self, subject: TrainedModel) -> None:
-        need_images(subject.data)
+    def check(self, model: TrainedModel) -> None:
+        need_images(model.data)
 
     def features(self, x: Tensor, data) -> Tensor:
         return unit(x, data).flatten(1)
@@ -92,10 +92,10 @@ class FDEfficientNet(FrechetOnFeatures):
             raise ValueError(f"size must be at least 32 pixels, got {size}")
         self.size, self.network = size, None
 
-    def check(self, subject: TrainedModel) -> None:
-        need_images(subject.data)
-        if subject.data.shape[0] not in (1, 3):
-            raise Skip(f"{subject.data.name} has {subject.data.shape[0]} channels, and EfficientNet takes 1 or 3")
+    def check(self, model: TrainedModel) -> None:
+        need_images(model.data)
+        if model.data.shape[0] not in (1, 3):
+            raise Skip(f"{model.data.name} has {model.data.shape[0]} channels, and EfficientNet takes 1 or 3")
         if self.network is None:
             self.network, self.sha256 = efficientnet()
 

@@ -16,8 +16,8 @@ CHUNK = 500
 class Stein(Sampled):
     """Squared kernel Stein discrepancy between samples and ``exp(-E / T)``, unbiased (Liu et al. 2016).
 
-    0 where the sampler samples the model; it judges the chains, not the model's fit: ``stein/data`` puts test data in
-    place of samples, and judges that. ``p_value`` is that of a wild bootstrap under "they agree".
+    0 where the sampler samples the model; it measures the chains, not the model's fit: ``stein/data`` puts test data in
+    place of samples, and measures the fit. ``p_value`` is that of a wild bootstrap under "they agree".
 
     Args:
         n: samples, at most as many as the test split and the given samples have.
@@ -45,34 +45,34 @@ class Stein(Sampled):
             )
         self.kernel, self.bandwidth, self.temperature, self.draws = kernel, bandwidth, temperature, draws
 
-    def check(self, subject: TrainedModel) -> None:
-        need_energy(subject)
-        if subject.energy.support.kind != "real":
+    def check(self, model: TrainedModel) -> None:
+        need_energy(model)
+        if model.energy.support.kind != "real":
             raise Skip(
-                f"the energy of {subject.data.name} lives in a box, where mass at the border breaks Stein's identity: "
+                f"the energy of {model.data.name} lives in a box, where mass at the border breaks Stein's identity: "
                 "for data on all of R^d only"
             )
 
-    def __call__(self, subject: TrainedModel) -> dict[str, Value | Skip]:
-        self.check(subject)
-        n = self.count(subject)
+    def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
+        self.check(model)
+        n = self.count(model)
         values = {}
-        for prefix, x in (("stein", self.drawn(subject, n)), ("stein/data", subject.data.split("test", n).x)):
-            gram, bandwidth = self.gram(subject, x)
-            protocol = origin(subject) | {
+        for prefix, x in (("stein", self.drawn(model, n)), ("stein/data", model.data.split("test", n).x)):
+            gram, bandwidth = self.gram(model, x)
+            protocol = origin(model) | {
                 "kernel": self.kernel,
                 "bandwidth": bandwidth,
                 "temperature": self.temperature,
             }
             value, stderr = u_statistic(gram)
             values[prefix] = Value(value, stderr, n, protocol)
-            p = wild_bootstrap(gram, self.draws, torch.Generator().manual_seed(subject.seed))
+            p = wild_bootstrap(gram, self.draws, torch.Generator().manual_seed(model.seed))
             values[f"{prefix}/p_value"] = Value(p, None, n, protocol | {"bootstrap": self.draws})
         return values
 
-    def gram(self, subject: TrainedModel, x: Tensor) -> tuple[Tensor, float]:
+    def gram(self, model: TrainedModel, x: Tensor) -> tuple[Tensor, float]:
         """Stein kernel ``(n, n)`` of points ``(n, *shape)``, float64, and the bandwidth."""
-        grad = energy_and_grad(subject.energy, x.to(subject.device), chunk_size=CHUNK)[1]
+        grad = energy_and_grad(model.energy, x.to(model.device), chunk_size=CHUNK)[1]
         score = -grad.cpu().flatten(1).double() / self.temperature
         x = x.flatten(1).double()
         bandwidth = self.bandwidth or float(torch.pdist(x[:1000]).median())

@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from ebm_cli.config import ConfigError
+from ebm_cli.utils.files import atomic
 
 
 def checkpoint_of(run: Path, name: str = "last") -> Path:
@@ -59,7 +60,5 @@ def read_config(run: Path) -> dict:
 def write_npz(file: Path, samples) -> None:
     """samples.npz: ``samples`` in the data's value range, ``energy``, and ``y`` if conditional; whole or absent."""
     arrays = {"samples": samples.x, "energy": samples.energy, "y": samples.y}
-    beside = file.with_name(file.name + ".part")
-    with beside.open("wb") as out:
+    with atomic(file, "wb") as out:
         np.savez_compressed(out, **{k: v.numpy() for k, v in arrays.items() if v is not None})
-    os.replace(beside, file)

@@ -11,8 +11,9 @@ import sysconfig
 import time
 from pathlib import Path
 
-from ebm_cli.tables.results import Results, words
-from ebm_cli.tables.table import Row, Table
+from ebm_cli.tables.results import Results
+from ebm_cli.tables.rows import Row
+from ebm_cli.tables.table import Table
 
 
 def fill(table: Table, results: Results, seeds: list[int], only: list[str] | None) -> list[str]:
@@ -32,11 +33,11 @@ def fill(table: Table, results: Results, seeds: list[int], only: list[str] | Non
             continue
         for seed in seeds:
             with results.claim(name, row, seed) as mine:
-                failures += measured_into(results, name, row, seed) if mine else []
+                failures += measure_into(results, name, row, seed) if mine else []
     return failures
 
 
-def measured_into(results: Results, name: str, row: Row, seed: int) -> list[str]:
+def measure_into(results: Results, name: str, row: Row, seed: int) -> list[str]:
     """Measures one row under one seed and keeps it; the line that says so if a step fails."""
     try:
         results.put(name, row, seed, *measure(name, row, seed))
@@ -57,21 +58,21 @@ def measure(name: str, row: Row, seed: int) -> tuple[dict, dict, dict]:
     if row.train is not None:
         directory = Path("outputs/runs") / f"table-{name}" / stamp
         if not (directory / "metrics.json").is_file():  # written last: the training is complete
-            command("ebm-train", *row.train, f"name=table-{name}", f"seed={seed}", "logger=csv", stamp=stamp)
-        judged, found = [f"run={directory}"], []
+            run_command("ebm-train", *row.train, f"name=table-{name}", f"seed={seed}", "logger=csv", stamp=stamp)
+        source, found = [f"run={directory}"], []
     else:
         directory = Path("outputs/baselines") / name / stamp
         if not (directory / "metrics.json").is_file():
-            baseline(*row.baseline, "--seed", str(seed), "--directory", str(directory))
-        judged, found = [f"samples={directory / 'samples.npz'}", f"name=table-{name}"], [directory / "metrics.json"]
+            run_baseline(*row.baseline, "--seed", str(seed), "--directory", str(directory))
+        source, found = [f"samples={directory / 'samples.npz'}", f"name=table-{name}"], [directory / "metrics.json"]
     seconds = time.monotonic() - since
     if row.evaluate:
-        command("ebm-eval", *judged, *row.evaluate, f"seed={seed}", stamp=stamp)
+        run_command("ebm-eval", *source, *row.evaluate, f"seed={seed}", stamp=stamp)
         found.append(Path("outputs/evals") / f"table-{name}" / stamp / "metrics.json")
-    return merged(found, seconds)
+    return merge(found, seconds)
 
 
-def merged(files: list[Path], seconds: float) -> tuple[dict, dict, dict]:
+def merge(files: list[Path], seconds: float) -> tuple[dict, dict, dict]:
     """The content of several metrics.json."""
     metrics, skipped, origin = {}, {}, {}
     for file in files:
@@ -82,17 +83,17 @@ def merged(files: list[Path], seconds: float) -> tuple[dict, dict, dict]:
 
 
 def fingerprint(row: Row) -> str:
-    """Hash of the words that train a row, so that other words never go on with an older run."""
-    asked = {key: value for key, value in words(row).items() if key != "evaluate"}
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+    """Hash of the commands that train a row, so that a changed row never resumes the run of an older one."""
+    training = {key: value for key, value in row.commands.items() if key != "evaluate"}
+    return hashlib.sha256(json.dumps(training).encode()).hexdigest()[:8]
 
 
-def command(verb: str, *arguments: str, stamp: str) -> None:
+def run_command(verb: str, *arguments: str, stamp: str) -> None:
     """Runs one of our commands in a process of its own."""
     run([str(Path(sysconfig.get_path("scripts")) / verb), *arguments], {"EBM_RUN_STAMP": stamp})
 
 
-def baseline(*arguments: str) -> None:
+def run_baseline(*arguments: str) -> None:
     run([sys.executable, "-m", "ebm_cli.baselines", *arguments], {})
 
 

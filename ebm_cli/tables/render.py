@@ -7,9 +7,11 @@ import io
 import re
 from pathlib import Path
 
-from ebm_cli.metrics.report import aligned
 from ebm_cli.tables.results import Results
-from ebm_cli.tables.table import Column, Published, Row, Table
+from ebm_cli.tables.rows import Column, Published, Row
+from ebm_cli.tables.table import Table
+from ebm_cli.utils import markdown
+from ebm_cli.utils.files import write_text
 
 NOTHING = "—"
 
@@ -81,8 +83,8 @@ def span(counts: set[int]) -> str:
 # Formats -----------------------------------------------------------------------------------------------------------
 
 
-def markdown(table: Table, results: Results, seeds: list[int]) -> str:
-    return titled(table, [aligned(cells(table, results, seeds))], results, seeds)
+def as_markdown(table: Table, results: Results, seeds: list[int]) -> str:
+    return titled(table, [markdown.table(cells(table, results, seeds))], results, seeds)
 
 
 def titled(table: Table, parts: list[str], results: Results, seeds: list[int]) -> str:
@@ -91,7 +93,7 @@ def titled(table: Table, parts: list[str], results: Results, seeds: list[int]) -
     return "\n\n".join([f"**{table.title}**", *parts, notes]).rstrip()
 
 
-def grid(table: Table, results: Results, seeds: list[int]) -> str:
+def as_grid(table: Table, results: Results, seeds: list[int]) -> str:
     """One small table per column, for row titles of the form ``what: how``: a line per what, a column per how."""
     titles = {name: row.title.partition(": ")[::2] for name, row in table.rows.items()}
     names = {title: name for name, title in titles.items()}
@@ -102,7 +104,7 @@ def grid(table: Table, results: Results, seeds: list[int]) -> str:
         for what in whats:
             of = [names.get((what, how)) for how in hows]
             lines.append((what, *(NOTHING if n is None else cell(table, results, seeds, n, column) for n in of)))
-        tables.append(aligned(lines))
+        tables.append(markdown.table(lines))
     return titled(table, tables, results, seeds)
 
 
@@ -111,7 +113,7 @@ def cell(table: Table, results: Results, seeds: list[int], row: str, column: Col
     return ours(results.summary(row, table.rows[row], column.metric, seeds), column)
 
 
-def comma_separated(table: Table, results: Results, seeds: list[int]) -> str:
+def as_csv(table: Table, results: Results, seeds: list[int]) -> str:
     """One line per row and metric, for programs: full precision, published value and source in columns."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -127,7 +129,7 @@ def comma_separated(table: Table, results: Results, seeds: list[int]) -> str:
     return text.getvalue().rstrip()
 
 
-def latex(table: Table, results: Results, seeds: list[int]) -> str:
+def as_latex(table: Table, results: Results, seeds: list[int]) -> str:
     """A tabular for the package booktabs."""
     head, *rows = cells(table, results, seeds)
     lines = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", joined(head), r"\midrule"]
@@ -140,7 +142,7 @@ def joined(row: tuple[str, ...]) -> str:
     return " & ".join(plain) + r" \\"
 
 
-FORMATS = {"markdown": markdown, "grid": grid, "csv": comma_separated, "latex": latex}
+FORMATS = {"markdown": as_markdown, "grid": as_grid, "csv": as_csv, "latex": as_latex}
 
 
 # In a document -----------------------------------------------------------------------------------------------------
@@ -150,8 +152,8 @@ BLOCK = re.compile(r"<!-- table: ([^>\n]+) -->\n(.*?)<!-- /table -->", re.DOTALL
 
 def place(name: str, format: str, columns: list[str] | None) -> str:
     """How a document marks the place of a table: ``toys``, or ``toys format=grid columns=[kl]``."""
-    words = [f"format={format}"] * (format != "markdown") + [f"columns=[{','.join(columns or [])}]"] * bool(columns)
-    return " ".join([name, *words])
+    options = [f"format={format}"] * (format != "markdown") + [f"columns=[{','.join(columns or [])}]"] * bool(columns)
+    return " ".join([name, *options])
 
 
 def blocks(text: str) -> dict[str, str]:
@@ -165,8 +167,6 @@ def insert(file: Path, where: str, content: str) -> None:
     Raises:
         ValueError: if the document has no place for it.
     """
-    from ebm_cli.utils.files import write_text
-
     text = file.read_text() if file.is_file() else ""
     if where not in blocks(text):
         raise ValueError(

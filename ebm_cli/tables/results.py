@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ebm_cli.tables.table import Row
+from filelock import FileLock, Timeout
+
+from ebm_cli.tables.rows import Row
+from ebm_cli.utils.files import write_json
 
 KEEP = ("value", "stderr", "n")  # of a metric; protocols stay in the evaluation's own metrics.json
 
@@ -19,7 +19,7 @@ KEEP = ("value", "stderr", "n")  # of a metric; protocols stay in the evaluation
 class Results:
     """Measured numbers by row and seed, with the commands that made them.
 
-    A number counts only as long as the table still asks for the very same commands.
+    A number is reused only if the commands of its row are unchanged.
 
     Args:
         file: ``outputs/results/<table>.json``; it need not exist.
@@ -43,7 +43,7 @@ class Results:
     def entry(self, name: str, row: Row, seed: int) -> dict | None:
         """What was measured for a row under a seed by the commands that it has now, or None."""
         found = self.rows.get(name, {}).get(str(seed))
-        return found if found and found["words"] == words(row) else None
+        return found if found and found["commands"] == row.commands else None
 
     def put(self, name: str, row: Row, seed: int, metrics: dict, skipped: dict, origin: dict) -> None:
         """Keeps the metrics of one row under one seed, and writes the file whole.
@@ -53,10 +53,8 @@ class Results:
             skipped: reason by name.
             origin: commit, versions, seconds.
         """
-        from ebm_cli.utils.files import write_json
-
         kept = {key: {part: value[part] for part in KEEP} for key, value in metrics.items()}
-        entry = {"words": words(row), **origin, "metrics": kept, "skipped": skipped}
+        entry = {"commands": row.commands, **origin, "metrics": kept, "skipped": skipped}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.file.with_suffix(".lock")):
             self.rows = self.read()  # another process may have put something in
@@ -79,19 +77,17 @@ class Results:
         return mean(values), stdev(values) if len(values) > 1 else None, len(values)
 
 
-def words(row: Row) -> dict:
-    """The commands of a row."""
-    return {"train": row.train, "baseline": row.baseline, "evaluate": row.evaluate}
-
-
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Whether this process has the lock of a file; one that ends, however it does, gives its locks back."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    try:
         yield True
+    finally:
+        lock.release()

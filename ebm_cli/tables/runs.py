@@ -1,4 +1,4 @@
-"""The runs of a folder as a table: what they were asked for, their numbers, seeds taken together."""
+"""The runs of a folder as a table: their overrides and their numbers, seeds taken together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 import yaml
 
 from ebm_cli.tables.results import Results
-from ebm_cli.tables.sweeps import metrics_of, words_of
-from ebm_cli.tables.table import Row, Table
+from ebm_cli.tables.rows import Row
+from ebm_cli.tables.sweeps import read_metrics, read_overrides
+from ebm_cli.tables.table import Table
 
 SPELLING = {"True": "true", "False": "false", "None": "null"}  # sweeps write them as Python does
 
 
 class Runs(Table):
-    """A row for all runs that were asked for with the same words but for their seed; of one seed the newest counts.
+    """A row for all runs with the same overrides but for their seed; of one seed the newest counts.
 
-    Words that all runs have stand in the note. Numbers are those of ``metrics.json`` of the run, ``updates`` among
+    Overrides that all runs have stand in the note. Numbers are those of ``metrics.json`` of the run, ``updates`` among
     them, and of its evaluations, of which the newest counts. Columns without any number are left out; runs that did
     not finish have none.
 
@@ -30,18 +31,18 @@ class Runs(Table):
     """
 
     def __init__(self, *, title: str, columns: dict, runs: Sequence[str], evaluations: Sequence[str]):
-        judged = evaluated(evaluations)
+        evaluated = read_evaluations(evaluations)
         self.found: dict[str, dict[int, dict]] = {}
-        for directory in directories(runs, "config.yaml"):
-            metrics = trained(directory) | judged.get(directory.resolve(), {})
-            self.found.setdefault(asked(directory), {})[seed_of(directory)] = metrics
+        for directory in find_directories(runs, "config.yaml"):
+            metrics = read_training(directory) | evaluated.get(directory.resolve(), {})
+            self.found.setdefault(overrides_without_seed(directory), {})[read_seed(directory)] = metrics
         measured = {metric for seeds in self.found.values() for metrics in seeds.values() for metric in metrics}
-        shared = in_all([words.split(" ") for words in self.found])
+        shared = in_all([overrides.split(" ") for overrides in self.found])
         super().__init__(
             title=title,
-            note=said(shared) if self.found else f"No run in {' or '.join(runs)}: ebm-train makes one.",
+            note=describe(shared) if self.found else f"No run in {' or '.join(runs)}: ebm-train makes one.",
             columns={name: column for name, column in columns.items() if column["metric"] in measured},
-            rows={words: {"title": without(words, shared)} for words in self.found},
+            rows={overrides: {"title": without(overrides, shared)} for overrides in self.found},
         )
 
     def results(self, file: Path) -> Results:
@@ -62,48 +63,48 @@ class Found(Results):
         return {"metrics": metrics} if metrics else None
 
 
-def directories(patterns: Sequence[str], file: str) -> list[Path]:
+def find_directories(patterns: Sequence[str], file: str) -> list[Path]:
     """The directories that hold a file, the oldest file first; links are passed over."""
     found = {path for pattern in patterns for path in Path().glob(pattern) if (path / file).is_file()}
     real = [path for path in found if not any(part.is_symlink() for part in (path, *path.parents))]
     return sorted(real, key=lambda path: ((path / file).stat().st_mtime, path))
 
 
-def asked(run: Path) -> str:
-    """The words of a run but for its seed; its name where there are none."""
-    pairs = (word.partition("=") for word in words_of(run) if not word.startswith("seed="))
+def overrides_without_seed(run: Path) -> str:
+    """The overrides of a run but for its seed; its name where there are none."""
+    pairs = (override.partition("=") for override in read_overrides(run) if not override.startswith("seed="))
     return " ".join(f"{key}{sign}{SPELLING.get(value, value)}" for key, sign, value in pairs) or run.parent.name
 
 
-def in_all(requests: list[list[str]]) -> list[str]:
-    """The words that all of several requests have, in the order of the first; none of a single one."""
-    return [word for word in requests[0] if all(word in r for r in requests)] if len(requests) > 1 else []
+def in_all(runs: list[list[str]]) -> list[str]:
+    """The overrides that all of several runs have, in the order of the first; none of a single one."""
+    return [override for override in runs[0] if all(override in run for run in runs)] if len(runs) > 1 else []
 
 
-def without(words: str, shared: list[str]) -> str:
-    return " ".join(word for word in words.split(" ") if word not in shared) or "(no more)"
+def without(overrides: str, shared: list[str]) -> str:
+    return " ".join(override for override in overrides.split(" ") if override not in shared) or "(no more)"
 
 
-def said(shared: list[str]) -> str | None:
+def describe(shared: list[str]) -> str | None:
     return f"All with {' '.join(shared)}." if shared else None
 
 
-def seed_of(run: Path) -> int:
+def read_seed(run: Path) -> int:
     return yaml.safe_load((run / "config.yaml").read_text())["seed"]
 
 
-def trained(run: Path) -> dict:
+def read_training(run: Path) -> dict:
     """What a run wrote when it was finished, with the updates that it made; nothing before."""
-    metrics = metrics_of(run)
+    metrics = read_metrics(run)
     made = [value["protocol"]["update"] for value in metrics.values() if "update" in value["protocol"]]
     return metrics | ({"updates": {"value": max(made)}} if made else {})
 
 
-def evaluated(patterns: Sequence[str]) -> dict[Path, dict]:
+def read_evaluations(patterns: Sequence[str]) -> dict[Path, dict]:
     """The metrics of all evaluations by the run that they are of."""
-    judged: dict[Path, dict] = {}
-    for directory in directories(patterns, "metrics.json"):
+    evaluated: dict[Path, dict] = {}
+    for directory in find_directories(patterns, "metrics.json"):
         content = json.loads((directory / "metrics.json").read_text())
         if content.get("run"):
-            judged.setdefault(Path(content["run"]).resolve(), {}).update(content["metrics"])
-    return judged
+            evaluated.setdefault(Path(content["run"]).resolve(), {}).update(content["metrics"])
+    return evaluated

@@ -11,6 +11,9 @@ from pathlib import Path
 import yaml
 from hydra.experimental.callback import Callback
 
+from ebm_cli.utils import markdown
+from ebm_cli.utils.files import write_text
+
 METRICS = ("validation/", "energy/gap", "classifier/accuracy", "density/", "steps_per_second")  # columns, if there
 
 
@@ -28,9 +31,7 @@ class Sweep(Callback):
 
     def summarize(self, directory: Path) -> str | None:
         """Writes both tables on rank 0, and returns the Markdown one; None without jobs."""
-        from ebm_cli.utils.files import write_text
-
-        rows = [row_of(job) for job in jobs(directory)]
+        rows = [summarize_job(job) for job in find_jobs(directory)]
         if not rows or os.environ.get("LOCAL_RANK", "0") != "0":
             return None
         write_text(directory / "summary.csv", as_csv(rows))
@@ -38,27 +39,27 @@ class Sweep(Callback):
         return as_markdown(rows)
 
 
-def jobs(directory: Path) -> list[Path]:
+def find_jobs(directory: Path) -> list[Path]:
     """The directories of a sweep's jobs, in the order of their numbers."""
     found = [file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml")]
     return sorted(found, key=lambda job: int(job.name.split("-")[0]) if job.name[0].isdigit() else -1)
 
 
-def row_of(job: Path) -> dict:
+def summarize_job(job: Path) -> dict:
     """One line of the summary: the job, its overrides, whether it finished, and its last values."""
-    given = dict(word.lstrip("+").split("=", 1) for word in words_of(job))
-    values = metrics_of(job)
+    given = dict(override.lstrip("+").split("=", 1) for override in read_overrides(job))
+    values = read_metrics(job)
     kept = {name: found["value"] for name, found in values.items() if name.startswith(METRICS)}
     return {"job": job.name} | given | {"state": "finished" if values else "failed"} | kept
 
 
-def words_of(run: Path) -> list[str]:
-    """The words that a run, or a job of a sweep, was asked for with."""
+def read_overrides(run: Path) -> list[str]:
+    """The overrides of a run, or of a job of a sweep."""
     file = run / ".hydra" / "overrides.yaml"
     return (yaml.safe_load(file.read_text()) if file.is_file() else None) or []
 
 
-def metrics_of(run: Path) -> dict[str, dict]:
+def read_metrics(run: Path) -> dict[str, dict]:
     """The last values of a run that has finished; nothing before."""
     file = run / "metrics.json"
     return json.loads(file.read_text())["metrics"] if file.is_file() else {}
@@ -74,9 +75,7 @@ def as_csv(rows: list[dict]) -> str:
 
 def as_markdown(rows: list[dict]) -> str:
     columns = columns_of(rows)
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[shown(row.get(column, "")) for column in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown.table([columns, *([shown(row.get(column, "")) for column in columns] for row in rows)]) + "\n"
 
 
 def columns_of(rows: list[dict]) -> list[str]:

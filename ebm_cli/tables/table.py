@@ -1,68 +1,13 @@
-"""What a table says: its rows, its columns, and the published values with their sources."""
+"""A table of results, checked when it is built: every column, source and key that it names exists."""
 
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ebm_cli.tables.results import Results
-
-
-@dataclass(frozen=True)
-class Column:
-    """One metric.
-
-    Attributes:
-        metric: its name in metrics.json.
-        title: its head.
-        decimals: digits behind the point.
-        scale: factor between metrics.json and the table, such as 100 for percent.
-    """
-
-    metric: str
-    title: str
-    decimals: int = 2
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Published:
-    """A value that somebody else has measured, as the table shows it (after ``Column.scale``).
-
-    Attributes:
-        value: the number.
-        source: key of the table's ``sources``.
-        unverified: quoted from memory, not read in the source.
-    """
-
-    value: float
-    source: str
-    unverified: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model.
-
-    Attributes:
-        title: how the table calls it.
-        train: words of ebm-train; null where there is nothing of ours to train.
-        baseline: words of ``python -m ebm_cli.baselines`` instead.
-        evaluate: words of ebm-eval, in place of the table's; an empty list takes the numbers of the baseline alone.
-        published: by column.
-    """
-
-    title: str
-    train: list[str] | None = None
-    baseline: list[str] | None = None
-    evaluate: list[str] | None = None
-    published: dict[str, Published] = field(default_factory=dict)
-
-    @property
-    def runs(self) -> bool:
-        """Whether there is something of ours to run for it."""
-        return self.train is not None or self.baseline is not None
+from ebm_cli.tables.rows import Column, Published, Row
 
 
 class Table:
@@ -73,7 +18,7 @@ class Table:
         note: what a reader must know: protocol, budget; null for nothing.
         columns: by name, keywords of ``Column``.
         rows: by name, keywords of ``Row``; ``published`` is ``[value, source]`` or ``[value, source, unverified]``.
-        evaluate: words of ebm-eval for every row that names none.
+        evaluate: overrides of ebm-eval for every row that names none.
         sources: where published values come from, by key.
 
     Raises:
@@ -100,7 +45,7 @@ class Table:
         return Results(file)
 
     def seeds(self, default: list[int]) -> list[int]:
-        """Which seeds a row is taken over: those that are asked for."""
+        """The seeds that a row is averaged over."""
         return default
 
     def only(self, columns: list[str]) -> Table:

@@ -14,6 +14,7 @@ from ebm_cli.energies import Energy, GaussianMixture
 from ebm_cli.runs.trained import Samples, TrainedModel
 from ebm_cli.samplers import Sampler, diagnostics
 from ebm_cli.tasks.task import Result, Task, prior
+from ebm_cli.utils import markdown
 from ebm_cli.utils.distributed import rank_seed
 
 
@@ -136,8 +137,8 @@ def table(figures: dict[str, float], names: list[str]) -> str:
     """The figures as Markdown, a line per sampler."""
     columns = ["ess_per_second", "ess_per_evaluation", "rhat", "acceptance", "seconds"]
     columns += sorted({key.split("/")[1] for key in figures if "/share_" in key})
-    lines = [f"| sampler | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    rows = [("sampler", *columns)]
     for name in names:
         cells = [figures.get(f"{name}/{column}") for column in columns]
-        lines.append(f"| {name} | {' | '.join('—' if v is None else f'{v:.3g}' for v in cells)} |")
-    return "\n".join(lines)
+        rows.append((name, *("—" if v is None else f"{v:.3g}" for v in cells)))
+    return markdown.table(rows)

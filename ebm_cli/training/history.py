@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from ebm_cli.utils.files import atomic
 
 
 class History(Logger):
@@ -51,12 +52,10 @@ class History(Logger):
     def save(self) -> None:
         """Writes all rows beside the file and renames, so that it is whole at any moment."""
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        beside = self.file.with_suffix(".csv.part")
-        with beside.open("w", newline="") as out:
+        with atomic(self.file, newline="") as out:
             writer = csv.DictWriter(out, columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(beside, self.file)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

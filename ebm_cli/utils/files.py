@@ -5,25 +5,57 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
-def sha256(file: Path) -> str:
-    """Hash of a file's bytes."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        for part in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(part)
-    return digest.hexdigest()
+@contextmanager
+def atomic(file: Path, mode: str = "w", **options) -> Iterator[IO]:
+    """Opens a file that appears under its name only when it is complete.
+
+    What is written goes to a neighbor with a name of its own, which is renamed at the end. If writing fails, the
+    neighbor is removed and whatever stood under the name stays as it was.
+
+    Args:
+        file: the name to appear.
+        mode: ``w`` for text, ``wb`` for bytes.
+        options: further keywords of ``open``.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "numbers.txt"
+        >>> with atomic(file) as out:
+        ...     _ = out.write("1 2 3")
+        ...     file.exists()
+        False
+        >>> file.read_text()
+        '1 2 3'
+    """
+    file = Path(file)
+    # the process id keeps processes apart that write the same file; the dot hides it from patterns such as *.png
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with open(beside, mode, **options) as out:
+            yield out
+        os.replace(beside, file)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_json(file: Path, content: dict) -> None:
-    """Writes JSON beside the file and renames, so that the file is whole or absent."""
+    """Writes JSON, whole or not at all."""
     write_text(file, json.dumps(content, indent=2, allow_nan=True) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes text beside the file and renames, so that the file is whole or absent."""
-    beside = file.with_name(file.name + ".part")
-    beside.write_text(text)
-    os.replace(beside, file)
+    """Writes text, whole or not at all."""
+    with atomic(file, encoding="utf-8") as out:
+        out.write(text)
+
+
+def sha256(file: Path) -> str:
+    """The hash of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from ebm_cli.utils.files import atomic
 
 
 def new_figure(*size: float, rows: int = 1, columns: int = 1):
@@ -20,10 +21,9 @@ def new_figure(*size: float, rows: int = 1, columns: int = 1):
 
 
 def save(figure, file: Path) -> Path:
-    """Writes a figure beside ``file`` and renames."""
-    beside = file.with_name(f".{file.name}")
-    figure.savefig(beside, dpi=110, format="png")
-    os.replace(beside, file)
+    """Writes a figure as PNG, whole or not at all."""
+    with atomic(file, "wb") as out:
+        figure.savefig(out, dpi=110, format="png")
     return file
 
 
@@ -52,9 +52,8 @@ def grid(x: Tensor, value_range, file: Path, columns: int | None = None) -> Path
     scale = max(1, round(48 / images.shape[-1]))
     images = images.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
     columns = columns or max(1, round(len(x) ** 0.5))
-    beside = file.with_name(f".{file.name}")
-    save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), beside, format="png")
-    os.replace(beside, file)
+    with atomic(file, "wb") as out:
+        save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), out, format="png")
     return file
 
 
@@ -68,10 +67,9 @@ def film(frames: list[Tensor], data, file: Path, milliseconds: int = 80) -> Path
         with Image.open(still) as picture:
             pictures.append(picture.convert("P", palette=Image.Palette.ADAPTIVE))
         still.unlink()
-    beside = file.with_name(f".{file.name}")
     durations = [milliseconds] * (len(pictures) - 1) + [20 * milliseconds]
-    pictures[0].save(beside, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    os.replace(beside, file)
+    with atomic(file, "wb") as out:
+        pictures[0].save(out, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return file
 
 

@@ -8,7 +8,7 @@ from conftest import subject
 
 from ebm_cli.energies import Energy
 from ebm_cli.metrics import Classifier, Skip
-from ebm_cli.metrics.classifier import binned, calibration_error, calibration_spread
+from ebm_cli.metrics.classifier import calibration_error, calibration_spread
 from ebm_cli.models import Network
 
 # classifier --------------------------------------------------------------------------------------------------------
@@ -16,9 +16,37 @@ from ebm_cli.models import Network
 
 def test_calibration_error_of_a_calibrated_toy_is_zero_and_of_an_overconfident_one_the_gap():
     y = torch.cat([torch.zeros(75), torch.ones(25)]).long()
-    honest = torch.tensor([[0.75, 0.25]]).repeat(100, 1).double()
-    assert calibration_error(honest, y, 15) == pytest.approx(0, abs=1e-6)
-    assert calibration_error(torch.tensor([[0.95, 0.05]]).repeat(100, 1), y, 15) == pytest.approx(0.2, abs=1e-6)
+    assert float(calibration_error(torch.full((100,), 0.75), y == 0, 15)) == pytest.approx(0, abs=1e-6)
+    assert float(calibration_error(torch.full((100,), 0.95), y == 0, 15)) == pytest.approx(0.2, abs=1e-6)
+
+
+def test_certain_predictions_share_the_last_bin_with_nearly_certain_ones():
+    """|accuracy - confidence| of all thousand together: |.950 - .985|, by the definition of Guo et al. (2017)."""
+    certain = (-torch.tensor([[0.0, 18.0]])).softmax(1)[0, 0]  # 1.0 in float32
+    confidence = torch.cat([certain.repeat(500), torch.full((500,), 0.97)])
+    correct = torch.cat([torch.arange(500) < 450, torch.ones(500, dtype=torch.bool)])
+    for kind in (torch.float32, torch.float64):
+        assert float(calibration_error(confidence.to(kind), correct, 15)) == pytest.approx(0.0350, abs=1e-6)
+
+
+def test_an_edge_belongs_to_the_bin_below_it():
+    confidence, correct = torch.tensor([0.5, 0.5001], dtype=torch.float64), torch.tensor([True, False])
+    assert float(calibration_error(confidence, correct, 2)) == pytest.approx((0.5 + 0.5001) / 2)
+    assert float(calibration_error(confidence, correct, 1)) == pytest.approx(0.0001 / 2)
+
+
+@pytest.mark.parametrize("n_bins", [10, 15, 20])
+def test_calibration_error_agrees_with_torchmetrics_where_no_confidence_is_an_edge(n_bins):
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    generator = torch.Generator().manual_seed(n_bins)
+    p = torch.randn(2000, 5, generator=generator).double().softmax(1)
+    y = torch.randint(5, (2000,), generator=generator)
+    confidence, guess = p.max(1)
+    expected = multiclass_calibration_error(p, y, 5, n_bins=n_bins, norm="l1")
+    assert float(calibration_error(confidence, guess == y, n_bins)) == pytest.approx(float(expected), abs=1e-6)
+    draws = calibration_error(confidence.view(4, 500), (guess == y).view(4, 500), n_bins)
+    assert draws[1] == calibration_error(confidence[500:1000], (guess == y)[500:1000], n_bins)
 
 
 class Known(Network):
@@ -54,13 +82,13 @@ def test_error_of_the_calibration_error_agrees_with_simulation():
         g = torch.Generator().manual_seed(seed)
         p = (torch.randn(300, 4, generator=g) * 1.5).double().softmax(1)
         honest = p.square() / p.square().sum(1, keepdim=True)  # probabilities that the labels follow: sharper
-        return p, torch.multinomial(honest, 1, generator=g)[:, 0]
+        confidence, guess = p.max(1)
+        return confidence, guess == torch.multinomial(honest, 1, generator=g)[:, 0]
 
     sets = [drawn(seed) for seed in range(120)]
-    spread = torch.tensor([binned(*one, 15) for one in sets]).std()
+    spread = torch.stack([calibration_error(*one, 15) for one in sets]).std()
     claimed = torch.tensor([calibration_spread(*one, 15, 60) for one in sets[:15]]).mean()
     assert float(claimed) == pytest.approx(float(spread), rel=0.3)
-    assert binned(*sets[0], 15) == pytest.approx(calibration_error(*sets[0], 15), abs=1e-6)
 
 
 class Conditional(Known):

@@ -154,7 +154,7 @@ def test_ebm_eval_measures_a_run_twice_the_same_and_says_what_it_skips(command, 
     assert status == 1 and "the run's model (2,)" in error
 
 
-def test_ebm_eval_judges_samples_without_a_run(command, tmp_path, untrained):
+def test_ebm_eval_measures_samples_without_a_run(command, tmp_path, untrained):
     np.savez(tmp_path / "mine.npz", samples=Digits(value_range=[-1, 1]).split("test").x.numpy())
     status, out, error = command("ebm-eval", "samples=mine.npz", "dataset=digits")
     assert status == 0, error
@@ -164,8 +164,7 @@ def test_ebm_eval_judges_samples_without_a_run(command, tmp_path, untrained):
 
 
 def test_batches_of_any_size_give_the_same_numbers_for_given_samples(command, tmp_path, monkeypatch):
-    from ebm_cli.metrics import classifier, ood, stand_ins
-    from ebm_cli.metrics import reference_classifier as judge
+    from ebm_cli.metrics import classifier, ood, reference_classifier, stand_ins
 
     small = ["objective=jem", "dataset.steps_per_epoch=2", "trainer.max_epochs=1", "sampler.n_steps=2"]
     assert command("ebm-train", "experiment=digits_jem", *small, "model.hidden=[16]")[0] == 0
@@ -178,7 +177,7 @@ def test_batches_of_any_size_give_the_same_numbers_for_given_samples(command, tm
     )
     found = []
     for chunk in (1000, 37):
-        for module in (classifier, judge, ood, stand_ins):
+        for module in (classifier, ood, reference_classifier, stand_ins):
             monkeypatch.setattr(module, "CHUNK", chunk)
         status, _, error = command("ebm-eval", *words, stamp=str(chunk))
         assert status == 0, error

@@ -1,4 +1,4 @@
-"""Frechet distances with known answers, the judge, and what fd_classifier makes of them."""
+"""Frechet distances with known answers, the reference classifier, and what fd_classifier makes of them."""
 
 import math
 
@@ -7,8 +7,7 @@ import torch
 from conftest import subject
 
 from ebm_cli.energies import Energy
-from ebm_cli.metrics import FDClassifier
-from ebm_cli.metrics import reference_classifier as judge
+from ebm_cli.metrics import FDClassifier, reference_classifier
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.runs.trained import Samples, TrainedModel
 
@@ -82,12 +81,12 @@ def test_fewer_samples_than_test_images_are_compared_with_as_many(digits, untrai
 
 
 def test_one_class_is_counted_as_one(digits, monkeypatch, tmp_path):
-    class ByLabel(judge.Judge):
-        def judge(self, x):
+    class ByLabel(reference_classifier.ReferenceClassifier):
+        def classify(self, x):
             place = (x.mean((1, 2, 3)) > 0).long() if len(x) == 40 else torch.arange(len(x)) % 10
             return torch.randn(len(x), 64), torch.eye(10)[place]
 
-    monkeypatch.setattr("ebm_cli.metrics.fd_classifier.judge_of", lambda data: ByLabel(data.shape, 10))
+    monkeypatch.setattr("ebm_cli.metrics.fd_classifier.load_or_train_reference", lambda data: ByLabel(data.shape, 10))
     x = torch.cat([torch.ones(20, 1, 8, 8), -torch.ones(20, 1, 8, 8)])
     values = FDClassifier()(subject(digits, tmp_path, samples=Samples(x)))
     assert values["fd_classifier/classes"].value == 2
@@ -95,49 +94,49 @@ def test_one_class_is_counted_as_one(digits, monkeypatch, tmp_path):
 
 
 def test_sampling_seeds_are_averaged_and_long_chains_are_longer(digits, untrained, tmp_path, monkeypatch):
-    asked = []
+    requested = []
 
     def draw(self, n=None, n_steps=None):
-        asked.append((self.seed, n_steps))
+        requested.append((self.seed, n_steps))
         return Samples(torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(self.seed)) * 2 - 1)
 
     monkeypatch.setattr(TrainedModel, "draw", draw)
     values = FDClassifier(n=50, long_run=5.0)(subject(digits, tmp_path, energy=Energy((1, 8, 8))))
-    assert [n_steps for _, n_steps in asked] == [None] * 3 + [50] * 3 and len({seed for seed, _ in asked}) == 3
+    assert [n_steps for _, n_steps in requested] == [None] * 3 + [50] * 3 and len({seed for seed, _ in requested}) == 3
     assert values["fd_classifier"].stderr > 0
     assert values["fd_classifier/long_run"].value == pytest.approx(values["fd_classifier"].value)
 
 
-def test_judge_is_trained_once_and_read_back_the_same(digits, tmp_path, monkeypatch):
+def test_the_classifier_is_trained_once_and_read_back_the_same(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("EBM_CACHE", str(tmp_path))
-    monkeypatch.setattr(judge, "train", lambda judge, x, y, steps: judge.eval())
+    monkeypatch.setattr(reference_classifier, "train", lambda net, x, y, steps: net.eval())
     before = torch.get_rng_state()
-    first = judge.judge_of(digits)
-    monkeypatch.setattr(judge, "train", lambda *_, **__: pytest.fail("trained again"))
-    second = judge.judge_of(digits)
+    first = reference_classifier.load_or_train_reference(digits)
+    monkeypatch.setattr(reference_classifier, "train", lambda *_, **__: pytest.fail("trained again"))
+    second = reference_classifier.load_or_train_reference(digits)
     x = digits.split("test").x[:20]
-    assert torch.equal(first.judge(x)[0], second.judge(x)[0]) and len(list(tmp_path.iterdir())) == 1
+    assert torch.equal(first.classify(x)[0], second.classify(x)[0]) and len(list(tmp_path.iterdir())) == 1
     assert torch.get_rng_state().shape == before.shape
 
 
 @pytest.mark.parametrize("size", [8, 28, 32])
-def test_judge_learns_bright_from_dark_at_every_size(size, monkeypatch):
+def test_the_classifier_learns_bright_from_dark_at_every_size(size, monkeypatch):
     g = torch.Generator().manual_seed(0)
     y = torch.arange(64) % 2
     x = torch.rand(64, 1, size, size, generator=g) + y[:, None, None, None]
-    net = judge.Judge((1, size, size), 2, float(x.mean()), float(x.std()))
+    net = reference_classifier.ReferenceClassifier((1, size, size), 2, float(x.mean()), float(x.std()))
     before = torch.get_rng_state()
-    judge.train(net, x, y, steps=60, batch_size=16)
-    features, probabilities = net.judge(x)
+    reference_classifier.train(net, x, y, steps=60, batch_size=16)
+    features, probabilities = net.classify(x)
     assert features.shape == (64, 64) and (probabilities.argmax(1) == y).all()
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_judge_is_the_same_on_any_number_of_threads(digits):
+def test_the_classifier_is_the_same_on_any_number_of_threads(digits):
     def weights(threads):
         torch.set_num_threads(threads)
-        net = judge.Judge(digits.shape, digits.n_classes)
-        judge.train(net, *digits.split("train"), steps=3)
+        net = reference_classifier.ReferenceClassifier(digits.shape, digits.n_classes)
+        reference_classifier.train(net, *digits.split("train"), steps=3)
         assert torch.get_num_threads() == threads
         return net.state_dict()
 
@@ -151,9 +150,9 @@ def test_judge_is_the_same_on_any_number_of_threads(digits):
 
 def test_protocol_names_the_weights_that_made_the_features(digits, untrained, tmp_path):
     values = FDClassifier()(subject(digits, tmp_path, samples=Samples(digits.split("test", 50).x)))
-    net = judge.Judge(digits.shape, digits.n_classes)
-    first = judge.weights_hash(net)
+    net = reference_classifier.ReferenceClassifier(digits.shape, digits.n_classes)
+    first = reference_classifier.weights_hash(net)
     assert len(values["fd_classifier"].protocol["weights_sha256"]) == len(first) == 16
     with torch.no_grad():
         net.head.bias[0] += 1e-6
-    assert judge.weights_hash(net) != first
+    assert reference_classifier.weights_hash(net) != first

@@ -46,8 +46,8 @@ class Distance(Network):
 
 
 def test_energies_that_see_noise_as_far_give_auroc_one_and_others_are_skipped_with_reasons(digits, tmp_path):
-    judged = subject(digits, tmp_path, energy=Distance(digits.split("train").x.mean(0)))
-    values = OOD(sets=["inverted", "vflip"], datasets=["two_moons", "nowhere"])(judged)
+    model = subject(digits, tmp_path, energy=Distance(digits.split("train").x.mean(0)))
+    values = OOD(sets=["inverted", "vflip"], datasets=["two_moons", "nowhere"])(model)
     assert values["ood/inverted/energy/auroc"].value > 0.99
     assert values["ood/inverted/energy/fpr95_in"].value < 0.05
     assert 0.5 < values["ood/vflip/gaussian/auroc"].value < 0.95
@@ -103,14 +103,14 @@ def test_bootstrap_without_any_choice_gives_the_numbers_themselves(monkeypatch):
 
 
 def test_fpr_has_its_convention_in_the_key_and_typicality_is_two_sided(digits, tmp_path):
-    judged = subject(digits, tmp_path, energy=Distance(digits.split("train").x.mean(0)))
-    values = OOD(sets=["vflip", "constant"], scores=["energy", "typicality"])(judged)
-    inside = -judged.energy(digits.split("test").x)
-    flipped = -judged.energy(digits.split("test").x.flip(2))
+    model = subject(digits, tmp_path, energy=Distance(digits.split("train").x.mean(0)))
+    values = OOD(sets=["vflip", "constant"], scores=["energy", "typicality"])(model)
+    inside = -model.energy(digits.split("test").x)
+    flipped = -model.energy(digits.split("test").x.flip(2))
     assert values["ood/vflip/energy/fpr95_in"].value == ood.fpr(inside, flipped)
     assert values["ood/vflip/energy/fpr95_out"].value == ood.fpr(-flipped, -inside)
     assert values["ood/vflip/energy/fpr95_in"].stderr > 0 < values["ood/vflip/energy/aupr_out"].stderr
-    score = ood.SCORES["typicality"](judged)
+    score = ood.SCORES["typicality"](model)
     typical = inside.sort().values[len(inside) // 2]
     middle = digits.split("test").x[(inside - typical).abs().argmin()][None]
     nearest = digits.split("test").x[inside.argmax()][None]  # likelier than is typical

@@ -18,7 +18,7 @@ from ebm_cli.samplers import Langevin
 
 
 def test_copies_have_ratio_zero_and_test_images_ratio_one(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("ebm_cli.metrics.nearest.judge_of", lambda data: Pixels())
+    monkeypatch.setattr("ebm_cli.metrics.nearest.load_or_train_reference", lambda data: Pixels())
     train, test = digits.split("train").x, digits.split("test").x
     values = Nearest()(subject(digits, tmp_path, samples=Samples(train[:300])))
     assert values["nearest/pixel/ratio"].value == pytest.approx(0, abs=1e-3)
@@ -30,14 +30,14 @@ def test_copies_have_ratio_zero_and_test_images_ratio_one(digits, tmp_path, monk
 
 
 class Pixels:
-    """A judge whose features are the pixels."""
+    """A classifier whose features are the pixels."""
 
-    def judge(self, x):
+    def classify(self, x):
         return x.flatten(1), None
 
 
 def test_mirrored_copies_are_copies_only_where_flips_count(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr("ebm_cli.metrics.nearest.judge_of", lambda data: Pixels())
+    monkeypatch.setattr("ebm_cli.metrics.nearest.load_or_train_reference", lambda data: Pixels())
     mirrored = subject(digits, tmp_path, samples=Samples(digits.split("train").x[:200].flip(-1)))
     assert Nearest(flips=True)(mirrored)["nearest/pixel/ratio"].value == pytest.approx(0, abs=1e-3)
     assert Nearest()(mirrored)["nearest/pixel/ratio"].value > 1
@@ -55,9 +55,9 @@ def test_error_of_the_ratio_agrees_with_simulation():
 
 
 class Brightness:
-    """A judge of grey images in [-1, 1] that tells ten levels of brightness."""
+    """A classifier of grey images in [-1, 1] that tells ten levels of brightness."""
 
-    def judge(self, x):
+    def classify(self, x):
         return None, torch.eye(10)[((x.mean((1, 2, 3)) + 1) * 4.999).long()]
 
 
@@ -75,7 +75,7 @@ class Stacked(Digits):
 
 
 def test_modes_of_stacked_digits_are_counted_per_channel(tmp_path, monkeypatch):
-    monkeypatch.setattr(modes_module, "judge_of", lambda data: Brightness())
+    monkeypatch.setattr(modes_module, "load_or_train_reference", lambda data: Brightness())
     data = Stacked()
     every = data.split("train").x
     metric = Modes(classifier="digits")
@@ -115,7 +115,7 @@ class Normal(Toy):
         return torch.randn(self.sizes[part], 2, generator=torch.Generator().manual_seed(len(part))), None
 
 
-def judged(energy, directory):
+def trained(energy, directory):
     data = Normal(density=RingOfGaussians(), n_train=1000, n_validation=10, n_test=1000)
     sampler = Langevin(n_steps=50, step_size=0.05)
     base = GaussianBase((2,), mean=0.0, std=1.0, fit_to_data=False)
@@ -123,11 +123,11 @@ def judged(energy, directory):
 
 
 def test_an_energy_that_is_the_data_has_no_gap_and_another_has_its_own(tmp_path):
-    values = Stability(n=600, times=2)(judged(Well(), tmp_path))
+    values = Stability(n=600, times=2)(trained(Well(), tmp_path))
     assert abs(values["stability/gap"].value) < 4 * values["stability/gap"].stderr < 0.4
     assert isinstance(values["stability/kept"], Skip)
     assert values["stability/long/drift/from_data/end"].value < 0.15
-    values = Stability(n=600, times=2)(judged(Well(slope=2.0), tmp_path))
+    values = Stability(n=600, times=2)(trained(Well(slope=2.0), tmp_path))
     # E has mean d/2 - 2 under the model, d/2 under the data, where its deviation is sqrt(d/2 + slope^2)
     assert values["stability/gap"].value == pytest.approx(-2 / math.sqrt(1 + 4), abs=0.12)
     assert values["stability/long/drift/from_data/end"].value == pytest.approx(2 / math.sqrt(2), abs=0.15)

@@ -55,18 +55,18 @@ def test_ours_is_mean_and_deviation_over_seeds_beside_the_published_value(result
     assert ours == ("ours", "2.00 ± 1.00", "50.00 ± 0.00", "92.9 [1]")
     assert theirs == ("theirs", "—", "—", "40 [1] unverified")
     assert render.cells(small(), results, [2])[1][1] == "3.00"
-    text = render.markdown(small(), results, SEEDS)
+    text = render.as_markdown(small(), results, SEEDS)
     assert "**A table**" in text and "over 3 seeds" in text and "[1] Who 2020" in text and "One note." in text
 
 
 def test_csv_has_full_numbers_and_latex_the_same_cells(results):
-    rows = list(csv.DictReader(io.StringIO(render.comma_separated(small(), results, SEEDS))))
+    rows = list(csv.DictReader(io.StringIO(render.as_csv(small(), results, SEEDS))))
     assert rows[0] == {
         "row": "ours", "metric": "fd_classifier", "mean": "2.0", "std": "1.0", "seeds": "3", "published": "",
         "unverified": "", "source": "",
     }  # fmt: skip
     assert float(rows[1]["published"]) == pytest.approx(0.929) and rows[3]["unverified"] == "True"
-    text = render.latex(small(), results, SEEDS)
+    text = render.as_latex(small(), results, SEEDS)
     assert r"ours & 2.00 $\pm$ 1.00 & 50.00 $\pm$ 0.00 & 92.9 [1] \\" in text and r"\%" in text and "---" in text
 
 
@@ -103,23 +103,23 @@ def test_a_wrong_table_is_one_line(rows, message):
 def commands(monkeypatch, tmp_path):
     """Commands that write what the real ones would, and are remembered."""
     monkeypatch.chdir(tmp_path)
-    asked = []
+    ran = []
 
     def run(arguments, settings):
-        words = dict(w.split("=", 1) for w in arguments[1:] if "=" in w)
-        asked.append((Path(arguments[0]).name, words, settings))
-        if words.get("dataset") == "broken":
+        overrides = dict(w.split("=", 1) for w in arguments[1:] if "=" in w)
+        ran.append((Path(arguments[0]).name, overrides, settings))
+        if overrides.get("dataset") == "broken":
             raise fill.CommandFailed("dataset=broken: no such option")
         kind = {"ebm-train": "runs", "ebm-eval": "evals"}[Path(arguments[0]).name]
-        name = words.get("name") or Path(words["run"]).parent.name
+        name = overrides.get("name") or Path(overrides["run"]).parent.name
         folder = Path("outputs") / kind / name / settings["EBM_RUN_STAMP"]
         folder.mkdir(parents=True, exist_ok=True)
-        metrics = {"fd_classifier": {"value": float(words["seed"]), "stderr": None, "n": 3, "protocol": {}}}
+        metrics = {"fd_classifier": {"value": float(overrides["seed"]), "stderr": None, "n": 3, "protocol": {}}}
         content = {"commit": "c", "versions": {}, "metrics": metrics, "skipped": {}}
         (folder / "metrics.json").write_text(json.dumps(content))
 
     monkeypatch.setattr(fill, "run", run)
-    return asked
+    return ran
 
 
 def test_what_is_missing_is_run_once_and_the_rest_goes_on_after_a_failure(commands, tmp_path, capfd):
@@ -151,7 +151,7 @@ def test_two_processes_share_a_table_out_and_lose_nothing_of_each_other(commands
     one, other = Results(tmp_path / "small.json"), Results(tmp_path / "small.json")
     with one.claim("ours", table.rows["ours"], 0) as mine:
         assert mine and fill.fill(table, other, [0, 1], None) == []  # takes what is free
-        assert [words["seed"] for _, words, _ in commands] == ["1", "1"]
+        assert [overrides["seed"] for _, overrides, _ in commands] == ["1", "1"]
         one.put("ours", table.rows["ours"], 0, {}, {}, {})
     assert set(Results(one.file).rows["ours"]) == {"0", "1"}
     with other.claim("ours", table.rows["ours"], 0) as mine:
@@ -246,10 +246,10 @@ def test_runs_are_listed_with_their_numbers_and_their_seeds_taken_together(comma
     assert command("ebm-train", *quick, "optimizer.lr=1e30", stamp="bad")[0] == 1
     runs = sorted(tmp_path.glob("outputs/sweeps/s/*-mlp-digits-pcd"))
     for stamp, seed, fid in (("a", 0, 9.0), ("b", 0, 3.0), ("c", 1, 5.0)):  # the newest of a run counts
-        judged = tmp_path / "outputs" / "evals" / "mlp-digits-pcd" / stamp / "metrics.json"
-        judged.parent.mkdir(parents=True)
-        judged.write_text(json.dumps({"run": str(runs[seed]), "metrics": {"fid": {"value": fid}}}))
-        os.utime(judged, (ord(stamp), ord(stamp)))
+        metrics = tmp_path / "outputs" / "evals" / "mlp-digits-pcd" / stamp / "metrics.json"
+        metrics.parent.mkdir(parents=True)
+        metrics.write_text(json.dumps({"run": str(runs[seed]), "metrics": {"fid": {"value": fid}}}))
+        os.utime(metrics, (ord(stamp), ord(stamp)))
     status, out, _ = command("ebm-table", "table=runs", "format=csv")
     lines = {(line["row"], line["metric"]): line for line in csv.DictReader(io.StringIO(out))}
     row = " ".join(quick)

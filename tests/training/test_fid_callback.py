@@ -5,16 +5,15 @@ from types import SimpleNamespace
 import pytest
 
 from ebm_cli.config import ConfigError
-from ebm_cli.metrics import FIDDuringTraining
 from ebm_cli.metrics.fidelity import bytes_of
 from ebm_cli.metrics.frechet import frechet_distance
-from ebm_cli.training.callbacks.fid import Features
+from ebm_cli.training.callbacks.fid import Features, FIDDuringTraining
 
 
 def test_the_logged_distance_is_that_of_the_features_of_kept_chains(digits, untrained, monkeypatch):
     from ebm_cli.metrics import fd_classifier
 
-    monkeypatch.setattr("ebm_cli.training.callbacks.fid.judge_of", fd_classifier.judge_of)
+    monkeypatch.setattr("ebm_cli.training.callbacks.fid.load_or_train_reference", fd_classifier.load_or_train_reference)
     logged, chains = {}, digits.split("test", 300).x
     module = SimpleNamespace(
         chains=SimpleNamespace(stored=lambda n: SimpleNamespace(x=chains[:n])),
@@ -27,7 +26,7 @@ def test_the_logged_distance_is_that_of_the_features_of_kept_chains(digits, untr
     assert not logged  # the first of two epochs
     trainer.current_epoch = 1
     watch.on_train_epoch_end(trainer, module)
-    features = Features(fd_classifier.judge_of(digits), digits)
+    features = Features(fd_classifier.load_or_train_reference(digits), digits)
     made, real = (features(bytes_of(x, digits)) for x in (chains[:200], digits.split("train", 200).x))
     assert logged["fd_classifier/chains"] == pytest.approx(frechet_distance(made, real), rel=1e-3)
 

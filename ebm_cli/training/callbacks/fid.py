@@ -9,7 +9,7 @@ from torch import Tensor
 from ebm_cli.config import ConfigError
 from ebm_cli.metrics.fidelity import Fidelity, bytes_of
 from ebm_cli.metrics.metric import Skip
-from ebm_cli.metrics.reference_classifier import Judge, judge_of
+from ebm_cli.metrics.reference_classifier import ReferenceClassifier, load_or_train_reference
 
 CHUNK = 50
 
@@ -57,7 +57,7 @@ class FIDDuringTraining(pl.Callback):
                 file = Fidelity(scores=["fid"], weights=self.weights).file()
                 options = {"feature": 2048, "feature_extractor_weights_path": str(file), "antialias": False}
             else:
-                options = {"feature": Features(judge_of(data), data)}
+                options = {"feature": Features(load_or_train_reference(data), data)}
         except Skip as reason:
             raise ConfigError(f"callbacks.fid: {reason}") from reason
         with torch.random.fork_rng():  # weights that are overwritten at once must not cost the training its numbers
@@ -81,10 +81,10 @@ class Features(torch.nn.Module):
 
     num_features = 64
 
-    def __init__(self, judge: Judge, data):
+    def __init__(self, classifier: ReferenceClassifier, data):
         super().__init__()
-        self.judge, self.channels, self.value_range = judge, data.shape[0], data.value_range
+        self.classifier, self.channels, self.value_range = classifier, data.shape[0], data.value_range
 
     def forward(self, x: Tensor) -> Tensor:
         low, high = self.value_range
-        return self.judge.judge(low + (high - low) * x[:, : self.channels].float() / 255)[0]
+        return self.classifier.classify(low + (high - low) * x[:, : self.channels].float() / 255)[0]
