@@ -2,9 +2,9 @@
 
     python scripts/import_checkpoint.py MAP FILE RUN [OVERRIDE ...]
 
-MAP is a name in scripts/released (jem) or a YAML file of one's own, see ebm_cli/runs/released.py; FILE is the released file;
-RUN is the directory to make, such as outputs/runs/jem/released; overrides change the preset's config
-as on the command line of ebm-train (dataset.root=DIR). The weights are used as they are; such a run cannot be trained on.
+MAP is a name in scripts/released (jem) or a YAML file of one's own, see ebm_cli/runs/released.py; FILE is the released
+file; RUN is the directory to make, such as outputs/runs/jem/released; overrides change the preset's config as on the
+command line of ebm-train (dataset.root=DIR). The weights are used as they are; such a run cannot be trained on.
 """
 
 from __future__ import annotations
@@ -98,10 +98,9 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     known = Path(__file__).parent / "released" / f"{options.map}.yaml"
+    map_file = known if known.is_file() else Path(options.map)
     try:
-        import_run(
-            known if known.is_file() else Path(options.map), options.file, options.run.resolve(), options.overrides
-        )
+        import_run(map_file, options.file, options.run.resolve(), options.overrides)
     except (ConfigError, OSError) as error:
         sys.exit(f"import_checkpoint: {one_line(error)}")
     print(f"run: {options.run}\nnext: ebm-sample run={options.run}\n      ebm-eval run={options.run}")

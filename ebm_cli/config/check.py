@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ebm_cli.config.build import check_keywords, plain, resolve
 from ebm_cli.config.errors import ConfigError, unknown
 from ebm_cli.config.schema import RECIPE, Guard, Keep, Pictures, Schedule
 
 NODES = ("model", "objective", "sampler", "buffer", "dataset", "optimizer", "trainer", "base", "task", "table")
+ONE_CLASS = ("trainer",)  # all options build one class, so a preset's values keep their meaning on each
 
 
 def check(cfg: DictConfig, schema) -> None:
@@ -50,9 +51,8 @@ def check_leftovers(hydra_cfg) -> None:
     choices, overrides = hydra_cfg.runtime.choices, list(hydra_cfg.overrides.task)
     name = choices.get("experiment")
     given = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
-    sets = {
-        key: node for key, node in preset(name).items() if key in choices and key in given and hasattr(node, "keys")
-    }
+    nodes = {key: node for key, node in preset(name).items() if OmegaConf.is_dict(node) and key not in ONE_CLASS}
+    sets = {group: node for group, node in nodes.items() if group in given and group in choices}
     if not sets:
         return
     alone = compose_choices(hydra_cfg.job.config_name, name)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from omegaconf import OmegaConf
 
 from ebm_cli import config
 from ebm_cli.config import ConfigError, build
-from ebm_cli.config.build import SUPPLIED, resolve
+from ebm_cli.config.build import SUPPLIED, check_keywords, resolve
 
 OPTIONS = sorted(
     (folder.name, file.stem)
@@ -152,6 +153,33 @@ def test_one_explicit_setting_allows_the_users_own_package(monkeypatch):
 def test_a_value_of_the_wrong_kind_is_named():
     with pytest.raises(ConfigError, match=r"sampler.n_steps=many: expected an integer"):
         build({"_target_": "ebm_cli.samplers.Langevin", "n_steps": "many"}, "sampler")
+
+
+def layer(width: int, rate: float | None = None, sizes: tuple[int, int] = (1, 2), kind: Literal["a", "b"] = "a", at=0):
+    """Keywords of every kind."""
+    return width, rate, sizes, kind, at
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"width": True}, "layer.width=True: expected an integer, got bool"),
+        ({"width": 1.5}, "layer.width=1.5: expected an integer, got float"),
+        ({"rate": "fast"}, "layer.rate=fast: expected a number or null, got str"),
+        ({"rate": True}, "layer.rate=True: expected a number or null, got bool"),
+        ({"sizes": [1, "x"]}, r"layer.sizes=\[1, 'x'\]: expected an integer, got str"),
+        ({"kind": "c"}, "layer.kind=c: expected 'a' or 'b', got str"),
+    ],
+)
+def test_values_are_checked_against_annotations(value, message):
+    with pytest.raises(ConfigError, match=message):
+        check_keywords(layer, value, "layer")
+
+
+def test_values_that_annotations_allow_pass():
+    check_keywords(layer, {"width": 3, "rate": 1, "sizes": [1, 2], "kind": "b", "at": object()}, "layer")
+    check_keywords(layer, {"rate": None, "width": 3}, "layer")
+    check_keywords(layer, {"rate": float("inf"), "width": 3}, "layer")
 
 
 # The command line --------------------------------------------------------------------------------------------------
