@@ -24,7 +24,12 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.ticker import NullLocator  # noqa: E402
 
-TOY = ("dataset=two_moons", "objective=pcd", "callbacks.pictures.every_n_epochs=10000", "trainer.enable_progress_bar=false")
+TOY = (
+    "dataset=two_moons",
+    "objective=pcd",
+    "callbacks.pictures.every_n_epochs=10000",
+    "trainer.enable_progress_bar=false",
+)
 
 
 def iteration(k: int = 20, batch: int = 8, side: int = 32) -> float:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ebm_cli.config import ConfigError
-from ebm_cli.config.launch import inherit, launch, stop
+from ebm_cli.config.launch import TEACHING, inherit, launch, values_in
 from ebm_cli.config.schema import EvalConfig
 
 GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
@@ -14,34 +14,35 @@ GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a train
 
 def main() -> None:
     """Entry point of the `ebm-eval` command."""
-    try:
-        need_choice(sys.argv[1:])
-        inherit(GROUPS, default=default_run(sys.argv[1:]))
-    except ConfigError as error:
-        stop("ebm-eval", error)
-    launch("ebm-eval", "eval", evaluate, EvalConfig)
+    launch("ebm-eval", evaluate, EvalConfig, choose)
 
 
-def need_choice(words: list[str]) -> None:
+def choose(arguments: list[str]) -> tuple[str, dict]:
+    """The root config, and the config of the run that it inherits."""
+    need_choice(arguments)
+    return "eval", inherit(arguments, GROUPS, default_run(arguments))
+
+
+def need_choice(arguments: list[str]) -> None:
     """Raises ConfigError for a key of a metric that the command line does not choose: only chosen metrics have keys."""
-    named = dict.fromkeys(word.split(".")[1] for word in words if word.startswith("metric.") and word.count(".") > 1)
-    if named and not any(word.startswith("metric=") for word in words):
+    given = values_in(arguments)
+    named = dict.fromkeys(key.split(".")[1] for key in given if key.startswith("metric.") and key.count(".") > 1)
+    if named and "metric" not in given:
         raise ConfigError(f"metric.{next(iter(named))}: choose the metric too: metric=[{','.join(named)}]")
 
 
-def default_run(words: list[str]) -> str | None:
+def default_run(arguments: list[str]) -> str | None:
     """The run to take where the command line names none: none for --help or for a file of samples.
 
     Raises:
-        ConfigError: if there is nothing to judge, or nothing to judge it by.
+        ConfigError: if there is nothing to measure, or no data to compare with.
     """
-    keys = {word.split("=", 1)[0] for word in words}
-    if "run=null" in words and "samples" not in keys:
+    given = values_in(arguments)
+    if given.get("run") == "null" and "samples" not in given:
         raise ConfigError("run=null: nothing to judge; give run=PATH, or samples=FILE dataset=NAME")
-    if "samples" in keys and not keys & {"run", "dataset"}:
+    if "samples" in given and not {"run", "dataset"} & set(given):
         raise ConfigError("samples=: say what to judge them by: dataset=NAME, or run=PATH")
-    without = keys & {"samples", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version"}
-    return None if without else "latest"
+    return None if "samples" in given or TEACHING & set(arguments) else "latest"
 
 
 def evaluate(cfg) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-import yaml
-
 from ebm_cli.config import ConfigError, option_node
-from ebm_cli.config.launch import inherit, launch, stop
+from ebm_cli.config.launch import TEACHING, folders_in, inherit, launch, values_in
 from ebm_cli.config.schema import SampleConfig
 
 GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
@@ -17,44 +14,46 @@ RECIPE = {  # what samplers read where there are no data
     "n_steps": 1000, "step_size": 0.05, "noise_std": None, "noise_first": False, "grad_clip": None, "boundary": None,
     "max_epochs": 1,
 }  # fmt: skip
-HELP = {"--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version"}
 
 
 def main() -> None:
     """Entry point of the `ebm-sample` command."""
-    try:
-        words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-        if "model" in words and words.get("run", "null") != "null":
-            raise ConfigError("model=: a run brings its own model; give run= or model=, not both")
-        inherit(GROUPS, default=default_run(sys.argv[1:]))
-        if "model" in words:
-            stand_in(words["model"], without_sampler="sampler" in words)
-    except ConfigError as error:
-        stop("ebm-sample", error)
-    launch("ebm-sample", "sample", sample, SampleConfig)
+    launch("ebm-sample", sample, SampleConfig, choose)
 
 
-def default_run(words: list[str]) -> str | None:
+def choose(arguments: list[str]) -> tuple[str, dict]:
+    """The root config, and what it inherits: the config of a run, or what stands in for one.
+
+    Raises:
+        ConfigError: for a run and a model at once, or without a run where one is needed.
+    """
+    given = values_in(arguments)
+    if "model" not in given:
+        return "sample", inherit(arguments, GROUPS, default_run(arguments))
+    if given.get("run", "null") != "null":
+        raise ConfigError("model=: a run brings its own model; give run= or model=, not both")
+    return "sample", stand_in(given["model"], "sampler" in given, folders_in(arguments))
+
+
+def default_run(arguments: list[str]) -> str | None:
     """The run to take where the command line names none: none for --help or a closed form, else the first of
     ``task.runs``, else the newest."""
-    composed = next((word.split("=", 1)[1] for word in words if word.startswith("task.runs=[")), "")
-    if HELP & set(words) or any(word.startswith("model=") for word in words):
+    given = values_in(arguments)
+    if TEACHING & set(arguments) or "model" in given:
         return None
-    return composed.strip("[]").split(",")[0].strip() or "latest"
+    return given.get("task.runs", "").strip("[]").split(",")[0].strip() or "latest"
 
 
-def stand_in(model: str, without_sampler: bool) -> None:
-    """Writes what a run would bring for a closed form that has none: a name, a seed, and the recipe of samplers.
+def stand_in(model: str, own_sampler: bool, folders: list[Path]) -> dict:
+    """What a run would bring for a closed form that has none: a name, a seed, and the recipe of samplers.
 
     Raises:
         ConfigError: for an unknown model, or one that needs data.
     """
-    if "${" in str(option_node("model", model)):
+    if "${" in str(option_node("model", model, folders)):
         raise ConfigError(f"model={model}: needs data to be built; train it with ebm-train, then give run=PATH")
     kept = {"name": model, "seed": 0, "run": None, "frozen_copy": "none", "threads": 1, "recipe": RECIPE}
-    if not without_sampler:
-        kept["sampler"] = option_node("sampler", "langevin")
-    Path(os.environ["EBM_INHERITED"], "inherited.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
+    return kept if own_sampler else kept | {"sampler": option_node("sampler", "langevin", folders)}
 
 
 def sample(cfg) -> None:

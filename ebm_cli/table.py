@@ -11,7 +11,7 @@ from ebm_cli.config.schema import TableConfig
 
 def main() -> None:
     """Entry point of the `ebm-table` command."""
-    launch("ebm-table", "table", show, TableConfig)
+    launch("ebm-table", show, TableConfig, lambda arguments: ("table", {}))
 
 
 def show(cfg) -> None:

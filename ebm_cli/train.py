@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-from ebm_cli.config import ConfigError
 from ebm_cli.config.check import refuse_storage
-from ebm_cli.config.launch import inherit, launch, stop
+from ebm_cli.config.launch import inherit, launch, values_in
 from ebm_cli.config.schema import TrainConfig
 
 GROUPS = [
@@ -16,15 +12,17 @@ GROUPS = [
 
 
 def main() -> None:
-    """Entry point of the `ebm-train` command; `run=PATH` goes on with a run, in its directory, by its config."""
-    goes_on = any(word.startswith("run=") and word != "run=null" for word in sys.argv[1:])
-    try:
-        refuse_storage(sys.argv[1:])
-        if goes_on:
-            os.environ["EBM_RUN_DIR"] = str(inherit(GROUPS, None, without=()))
-    except ConfigError as error:
-        stop("ebm-train", error)
-    launch("ebm-train", "resume" if goes_on else "train", train, TrainConfig)
+    """Entry point of the `ebm-train` command; `run=PATH` resumes a run in its directory, by its config."""
+    launch("ebm-train", train, TrainConfig, choose)
+
+
+def choose(arguments: list[str]) -> tuple[str, dict]:
+    """A new run composes train.yaml; one that is resumed inherits its config and stays in its directory."""
+    refuse_storage(arguments)
+    if values_in(arguments).get("run", "null") == "null":
+        return "train", {}
+    kept = inherit(arguments, GROUPS, None, without=())
+    return "resume", kept | {"hydra": {"run": {"dir": kept["run"]}}}
 
 
 def train(cfg) -> float | None:

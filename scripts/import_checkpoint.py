@@ -1,9 +1,9 @@
 """Turns a released checkpoint of other code into a run, which ebm-sample and ebm-eval take as any other.
 
-    python scripts/import_checkpoint.py MAP FILE RUN [WORD ...]
+    python scripts/import_checkpoint.py MAP FILE RUN [OVERRIDE ...]
 
-MAP is a name in scripts/released (jem) or a YAML file of one's own, see ebm_cli/released.py; FILE is the released file;
-RUN is the directory to make, such as outputs/runs/jem/released; further words change the preset's config as on the
+MAP is a name in scripts/released (jem) or a YAML file of one's own, see ebm_cli/runs/released.py; FILE is the released
+file; RUN is the directory to make, such as outputs/runs/jem/released; overrides change the preset's config as on the
 command line of ebm-train (dataset.root=DIR). The weights are used as they are; such a run cannot be trained on.
 """
 
@@ -29,16 +29,15 @@ from ebm_cli.utils.distributed import everyone
 from ebm_cli.utils.files import sha256, write_json
 
 
-def composed(preset: str, directory: Path, words: list[str]):
-    """The config that ``ebm-train experiment=PRESET WORD ...`` would have in ``directory``."""
+def composed(preset: str, directory: Path, overrides: list[str]):
+    """The config that ``ebm-train experiment=PRESET OVERRIDE ...`` would have in ``directory``."""
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
     for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        words = [f"experiment={preset}", f"logger.history.directory={directory}", *words]
-        return compose("train", overrides=words)
+        return compose("train", [f"experiment={preset}", f"logger.history.directory={directory}", *overrides])
 
 
 def chains_of(cfg, facts: dict, base, buffer: torch.Tensor) -> Negatives:
@@ -57,7 +56,7 @@ def chains_of(cfg, facts: dict, base, buffer: torch.Tensor) -> Negatives:
     return chains
 
 
-def import_run(map_file: Path, file: Path, directory: Path, words: list[str]) -> None:
+def import_run(map_file: Path, file: Path, directory: Path, overrides: list[str]) -> None:
     """Writes the run directory.
 
     Raises:
@@ -68,7 +67,7 @@ def import_run(map_file: Path, file: Path, directory: Path, words: list[str]) ->
     keys = released.read_map(map_file)
     tensors, buffer = released.read_file(file, keys)
     size = [] if buffer is None else [f"buffer.size={len(buffer)}"]
-    cfg = composed(keys.preset, directory, [*size, *words])
+    cfg = composed(keys.preset, directory, [*size, *overrides])
     check(cfg, TrainConfig)
     facts = facts_of(build(cfg.dataset, "dataset", seed=cfg.seed))
     base, energy = build_energy(plain(cfg), facts, build(cfg.objective, "objective").joint)
@@ -96,11 +95,12 @@ def main() -> None:
     parser.add_argument("map", help="jem, or a YAML file")
     parser.add_argument("file", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("words", nargs="*")
+    parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     known = Path(__file__).parent / "released" / f"{options.map}.yaml"
+    map_file = known if known.is_file() else Path(options.map)
     try:
-        import_run(known if known.is_file() else Path(options.map), options.file, options.run.resolve(), options.words)
+        import_run(map_file, options.file, options.run.resolve(), options.overrides)
     except (ConfigError, OSError) as error:
         sys.exit(f"import_checkpoint: {one_line(error)}")
     print(f"run: {options.run}\nnext: ebm-sample run={options.run}\n      ebm-eval run={options.run}")

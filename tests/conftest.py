@@ -17,7 +17,7 @@ CONF = ROOT / "conf"
 @pytest.fixture(autouse=True)
 def quiet_surroundings(monkeypatch, tmp_path):
     """No test sees another's run stamp, caches or wandb settings."""
-    for name in ("EBM_RUN_STAMP", "EBM_INHERITED", "EBM_FULL_ERROR", "HYDRA_FULL_ERROR", "EBM_ALLOW"):
+    for name in ("EBM_RUN_STAMP", "HYDRA_FULL_ERROR", "EBM_ALLOW"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -31,7 +31,7 @@ def command(monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
 
     def run(verb: str, *words: str, stamp: str | None = None):
-        for name in ("EBM_INHERITED", "EBM_FULL_ERROR", "HYDRA_FULL_ERROR"):
+        for name in ("HYDRA_FULL_ERROR",):
             monkeypatch.delenv(name, raising=False)
         if stamp:
             monkeypatch.setenv("EBM_RUN_STAMP", stamp)

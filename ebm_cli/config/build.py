@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import types
 import typing
+from collections.abc import Mapping, Sequence
 
 from omegaconf import OmegaConf
 
@@ -118,8 +120,8 @@ def check_keywords(target, values: dict, path: str) -> None:
                 raise ConfigError(unknown(f"{path}.{key}", [p for p in parameters if p not in SUPPLIED]))
     hints = annotations(target)
     for key, value in values.items():
-        if key in hints and not fits(value, hints[key]):
-            raise ConfigError(f"{path}.{key}={value}: expected {describe(hints[key])}, got {type(value).__name__}")
+        if key in hints and (wrong := mismatch(value, hints[key])):
+            raise ConfigError(f"{path}.{key}={value}: {wrong}")
 
 
 def annotations(target) -> dict:
@@ -130,24 +132,37 @@ def annotations(target) -> dict:
         return {}
 
 
-def fits(value, hint) -> bool:
-    """Whether a plain value can be meant for an annotation; judges numbers, strings and booleans, accepts the rest."""
-    choices = alternatives(hint)
-    if not set(choices) <= {int, float, bool, str, type(None)}:
+def mismatch(value, hint) -> str | None:
+    """What an annotation wanted instead of a value, or None; only numbers, text, and lists of those are checked."""
+    import pydantic
+
+    if not is_plain(hint):
+        return None
+    try:  # as JSON: an integer serves as a float and a list as a tuple, but true is no number and "3" no integer
+        pydantic.TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
+    except pydantic.ValidationError as error:
+        return describe(error.errors(include_url=False), nullable=type(None) in typing.get_args(hint))
+    except TypeError:  # no value of a config: an object that a caller from Python passes
+        return None
+    return None
+
+
+def describe(errors: list[dict], nullable: bool) -> str:
+    """Pydantic's findings as one phrase: ``expected an integer or null, got str``."""
+    prefix = "Input should be "
+    wanted = [e["msg"].removeprefix(prefix) for e in errors if e["msg"].startswith(prefix)]
+    if not wanted:
+        return errors[0]["msg"]
+    wanted = [w.replace("a valid ", "an " if w.startswith(("a valid i", "a valid a")) else "a ") for w in wanted]
+    choices = dict.fromkeys([*wanted, "null"] if nullable else wanted)
+    return f"expected {' or '.join(choices)}, got {type(errors[0]['input']).__name__}"
+
+
+def is_plain(hint) -> bool:
+    """Whether an annotation is made of what YAML can hold: numbers, text, booleans, null, and collections of them."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
         return True
-    if isinstance(value, bool):
-        return bool in choices
-    if isinstance(value, int):
-        return int in choices or float in choices
-    return type(value) in choices
-
-
-def alternatives(hint) -> tuple:
-    """The members of a union, or the hint itself."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
-
-
-def describe(hint) -> str:
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
-    return " or ".join(names.get(c, str(c)) for c in alternatives(hint))
+    if origin in (typing.Union, types.UnionType, list, tuple, dict, Sequence, Mapping):
+        return all(is_plain(part) for part in typing.get_args(hint) if part is not Ellipsis)
+    return hint in (int, float, bool, str, type(None))

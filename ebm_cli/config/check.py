@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ebm_cli.config.build import check_keywords, plain, resolve
 from ebm_cli.config.errors import ConfigError, unknown
-from ebm_cli.config.options import conf_dir, read_option
 from ebm_cli.config.schema import RECIPE
 
 NODES = (
-    "model",
-    "objective",
-    "sampler",
-    "buffer",
-    "dataset",
-    "optimizer",
-    "schedule",
-    "trainer",
-    "base",
-    "task",
-    "table",
-)
+    "model", "objective", "sampler", "buffer", "dataset", "optimizer", "schedule", "trainer", "base", "task", "table",
+)  # fmt: skip
+ONE_CLASS = ("trainer", "schedule")  # all options build one class, so a preset's values keep their meaning on each
 
 
 def check(cfg: DictConfig, schema) -> None:
@@ -54,41 +42,52 @@ def check_node(node: dict, path: str) -> None:
             check_node(value, f"{path}.{key}")
 
 
-def check_leftovers(choices: dict, sources: list[Path], overrides: list[str]) -> None:
+def check_leftovers(hydra_cfg) -> None:
     """Raises ConfigError where a preset's values for one option have landed on another.
 
     ``experiment=p sampler=mala`` leaves the step size that p chose for *its* sampler on MALA.
-
-    Args:
-        choices: option chosen per group.
-        sources: config folders, searched in order.
-        overrides: the words of the command line.
     """
-    preset = read_option(sources, "experiment", choices.get("experiment"))
-    given = {o.lstrip("+~").split("=", 1)[0] for o in overrides}
-    meant = {
-        key.removeprefix("override ").lstrip("/"): value
-        for entry in preset.get("defaults", [])
-        if isinstance(entry, dict)
-        for key, value in entry.items()
-    }
-    for group, option in meant.items():
-        chosen, node = choices.get(group), preset.get(group)
-        if chosen == option or not isinstance(node, dict):
+    choices, overrides = hydra_cfg.runtime.choices, list(hydra_cfg.overrides.task)
+    name = choices.get("experiment")
+    given = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
+    nodes = {key: node for key, node in preset(name).items() if OmegaConf.is_dict(node) and key not in ONE_CLASS}
+    sets = {group: node for group, node in nodes.items() if group in given and group in choices}
+    if not sets:
+        return
+    alone = compose_choices(hydra_cfg.job.config_name, name)
+    for group, node in sets.items():
+        if choices[group] == alone[group]:
             continue
         left = [f"{group}.{key}" for key in node if f"{group}.{key}" not in given]
         if left:
             raise ConfigError(
-                f"experiment={choices['experiment']} sets {', '.join(left)} for {group}={option}, and you chose "
-                f"{group}={chosen}: give {'them' if len(left) > 1 else 'it'} on the command line too"
+                f"experiment={name} sets {', '.join(left)} for {group}={alone[group]}, and you chose "
+                f"{group}={choices[group]}: give {'them' if len(left) > 1 else 'it'} on the command line too"
             )
+
+
+def preset(name: str | None) -> dict:
+    """What the file of a preset itself says, by key; empty without one."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    path = f"experiment/{name}"
+    sources = GlobalHydra.instance().config_loader().get_sources() if name else []
+    source = next((source for source in sources if source.available() and source.is_config(path)), None)
+    return dict(source.load_config(path).config) if source else {}
+
+
+def compose_choices(config_name: str, experiment: str) -> dict:
+    """The option of every group that a preset means by itself."""
+    from hydra import compose
+
+    cfg = compose(config_name, [f"experiment={experiment}"], return_hydra_config=True)
+    return dict(cfg.hydra.runtime.choices)
 
 
 def check_composed(cfg: DictConfig, schema, hydra_cfg) -> None:
     """All checks that a composed config must pass before anything is built."""
-    sources = [Path(s.path) for s in hydra_cfg.runtime.config_sources if s.schema == "file"] + [conf_dir()]
     check_sweep(cfg, hydra_cfg)
-    check_leftovers(dict(hydra_cfg.runtime.choices), sources, list(hydra_cfg.overrides.task))
+    check_leftovers(hydra_cfg)
     check(cfg, schema)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import re
-import shutil
 import sys
-import tempfile
 import time
 import typing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -17,41 +15,135 @@ from omegaconf import DictConfig
 
 from ebm_cli.config import smoke
 from ebm_cli.config.check import check_composed
-from ebm_cli.config.errors import ConfigError, one_line, unknown
-from ebm_cli.config.options import conf_dir, default_option, option_node, options, root_node
-from ebm_cli.config.schema import SCHEMAS, TrainConfig
+from ebm_cli.config.errors import ConfigError
+from ebm_cli.config.explain import explain
+from ebm_cli.config.options import conf_dir
+from ebm_cli.config.schema import SCHEMAS
+
+TEACHING = {"--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version"}  # these need no run
 
 
-def inherit(groups: list[str], default: str | None, without: tuple[str, ...] = ("trainer", "logger")) -> Path | None:
-    """Makes the resolved config of the run that the command line names available as the option ``inherited``.
+def launch(verb: str, task: Callable, schema, choose: Callable[[list[str]], tuple[str, dict]]) -> None:
+    """Composes a config, checks it, and runs ``task(cfg)``; the only place where Hydra starts.
 
-    Nodes whose option the command line chooses anew (``sampler=mala``) are left out, so that no key of the old option
-    stays on the new one. The copy lives in a folder that EBM_INHERITED names and that goes with this process.
+    Every error becomes one line on standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the stack as well.
+
+    Args:
+        verb: name of the command, in front of errors.
+        task: called with the composed config.
+        schema: the keys that it may have.
+        choose: from the arguments to the name of the root config and the values that it inherits from a run.
+    """
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.hydra_config import HydraConfig
+
+    # The command line is read here and nowhere else.
+    arguments = sys.argv[1:]
+    wish = os.environ.get("HYDRA_FULL_ERROR")
+    wants_stack = wish not in (None, "", "0")
+    name_run()
+    try:
+        config_name, inherited = choose(arguments)
+    except ConfigError as error:
+        stop(verb, str(error))
+
+    # The run's config goes to Hydra in process; launchers that start other processes send the store along.
+    for name, node in {**SCHEMAS, "inherited": inherited}.items():
+        ConfigStore.instance().store(name=name, node=node, provider="ebm_cli")
+
+    def run(cfg: DictConfig):
+        single = HydraConfig.get().mode.name == "RUN"
+        try:
+            if HydraConfig.get().runtime.choices.get("trainer") == "smoke":
+                smoke.cap(cfg, conf_dir() / "smoke.yaml", list(HydraConfig.get().overrides.task))
+            check_composed(cfg, schema, HydraConfig.get())
+            with environment("HYDRA_FULL_ERROR", wish):  # processes that the task starts see what the user set
+                return task(cfg)
+        except Exception as error:
+            if wants_stack or not single:
+                raise
+            stop(verb, explain(error))
+
+    try:
+        with environment("HYDRA_FULL_ERROR", "1"):  # Hydra then hands its errors to us instead of printing them
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(run)()
+    except Exception as error:
+        if wants_stack:
+            raise
+        overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+        stop(verb, explain(error, overrides, config_name, schema, folders_in(arguments)))
+
+
+def name_run() -> None:
+    """Pins the name of this run's directory for this process and for the processes it starts."""
+    os.environ.setdefault("EBM_RUN_STAMP", time.strftime("%Y-%m-%d_%H-%M-%S") + f"-{os.getpid()}")
+
+
+def stop(verb: str, message: str) -> typing.NoReturn:
+    """Prints one line and leaves with status 1."""
+    sys.stderr.write(f"{verb}: {message}\n")
+    sys.exit(1)
+
+
+@contextmanager
+def environment(name: str, value: str | None) -> Iterator[None]:
+    """An environment variable set for a while; None is unset."""
+    before = os.environ.get(name)
+    set_variable(name, value)
+    try:
+        yield
+    finally:
+        set_variable(name, before)
+
+
+def set_variable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+# What the arguments say before Hydra reads them --------------------------------------------------------------------
+
+
+def values_in(arguments: Iterable[str]) -> dict[str, str]:
+    """The values of the ``key=value`` arguments."""
+    return dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
+
+
+def folders_in(arguments: list[str]) -> list[Path]:
+    """The user's own option folders: ``--config-dir PATH`` or ``-cd PATH``."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    apart = [after for word, after in pairs if word in ("--config-dir", "-cd")]
+    return [Path(p) for p in [*apart, *(a.split("=", 1)[1] for a in arguments if a.startswith("--config-dir="))]]
+
+
+# A run as the starting point ---------------------------------------------------------------------------------------
+
+
+def inherit(
+    arguments: list[str], groups: list[str], default: str | None, without: tuple[str, ...] = ("trainer", "logger")
+) -> dict:
+    """The resolved config of the run that the command line names, less what it chooses anew; empty without a run.
+
+    A node whose option is chosen anew (``sampler=mala``) is left out, so that no key of the old option stays on it.
 
     Args:
         groups: config groups that the command line may choose anew.
         default: the run to take where the command line names none; None takes no run then.
         without: parts of the run's config that are not inherited.
-
-    Returns:
-        the run directory, or None without a run.
     """
-    words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word and not word.startswith("-"))
-    path = words.get("run", default)
-    folder = Path(tempfile.mkdtemp(prefix="ebm-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["EBM_INHERITED"] = str(folder)
+    given = values_in(arguments)
+    path = given.get("run", default)
     if path is None or path == "null":
-        (folder / "inherited.yaml").write_text("{}\n")
-        return None
+        return {}
     run = find_run(path)
     kept = yaml.safe_load((run / "config.yaml").read_text())
-    chosen = {group for group in groups if group in words}
-    if chosen & {"dataset", "recipe"} and kept.get("recipe"):  # all recipes have the same keys, but for those of base
+    anew = {group for group in groups if group in given}
+    if anew & {"dataset", "recipe"} and kept.get("recipe"):  # all recipes have the same keys, but for those of base
         kept["recipe"].pop("base", None)
-    kept = {key: value for key, value in kept.items() if key not in chosen and key not in ("run", *without)}
-    (folder / "inherited.yaml").write_text(yaml.safe_dump(kept | {"run": str(run)}, sort_keys=False))
-    return run
+    return {key: value for key, value in kept.items() if key not in {*anew, *without}} | {"run": str(run)}
 
 
 def find_run(path: str | Path) -> Path:
@@ -64,90 +156,6 @@ def find_run(path: str | Path) -> Path:
     if place.suffix == ".ckpt":
         place = place.parent.parent
     if not (place / "config.yaml").is_file():
-        said = "no run yet; train one with ebm-train" if str(path) == "latest" else "no run there (no config.yaml)"
-        raise ConfigError(f"run={path}: {said}")
+        hint = "no run yet; train one with ebm-train" if str(path) == "latest" else "no run there (no config.yaml)"
+        raise ConfigError(f"run={path}: {hint}")
     return place.resolve()
-
-
-def stamp() -> None:
-    """Pins the name of this run's directory for this process and for the processes it starts."""
-    os.environ.setdefault("EBM_RUN_STAMP", time.strftime("%Y-%m-%d_%H-%M-%S") + f"-{os.getpid()}")
-
-
-def launch(verb: str, config_name: str, task, schema) -> None:
-    """Composes the config called ``config_name``, checks it, and runs ``task(cfg)``; the only place Hydra starts.
-
-    Every error becomes one line on standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the stack as well.
-    """
-    import hydra
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.hydra_config import HydraConfig
-
-    stamp()
-    wants_stack = os.environ.setdefault("EBM_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", "")) not in ("", "0")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors to us instead of printing them
-    for name, node in SCHEMAS.items():
-        ConfigStore.instance().store(name=name, node=node)
-
-    def run(cfg: DictConfig):
-        single = HydraConfig.get().mode.name == "RUN"
-        try:
-            if HydraConfig.get().runtime.choices.get("trainer") == "smoke":
-                smoke.cap(cfg, conf_dir() / "smoke.yaml", list(HydraConfig.get().overrides.task))
-            check_composed(cfg, schema, HydraConfig.get())
-            return task(cfg)
-        except Exception as error:
-            if wants_stack or not single:
-                raise
-            stop(verb, error)
-
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(run)()
-    except Exception as error:
-        if wants_stack:
-            raise
-        stop(verb, error)
-
-
-def stop(verb: str, error: Exception) -> typing.NoReturn:
-    """Prints one line and leaves with status 1."""
-    sys.stderr.write(f"{verb}: {explain(error)}\n")
-    sys.exit(1)
-
-
-def explain(error: BaseException) -> str:
-    """The one line that a user sees for an error: the key, the value, and what would be right."""
-    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", text)
-    if missing and options(missing[1]):
-        return f"{missing[1]}={missing[2]}: no such option; choose one of: {', '.join(options(missing[1]))}"
-    twice = re.search(r"Multiple values for (\w+)", text)
-    if twice:
-        return f"{twice[1]}: given twice; say {twice[1]}=OPTION without the +"
-    key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '(\w+)' (?:is )?not in", text)
-    if key:
-        return unknown(key[1], siblings(key[1]))
-    wrong = re.search(r"Error merging override (\S+)", text)
-    if wrong:
-        reason = next((line for line in text.splitlines()[1:] if "could not be converted" in line), "not a valid value")
-        return f"{wrong[1]}: {reason.strip()}"
-    name = "" if isinstance(error, (ConfigError, RuntimeError, OSError, ValueError)) else f"{type(error).__name__}: "
-    return name + one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
-
-
-def siblings(key: str) -> list[str]:
-    """The keys that could stand in place of the last word of ``key``, in the config that the command line chose."""
-    parent = key.rsplit(".", 1)[0] if "." in key else ""
-    group = parent.split(".")[0]
-    if not parent:
-        verb = Path(sys.argv[0]).name.removeprefix("ebm-")
-        return [*SCHEMAS.get(f"{verb}_schema", TrainConfig).__dataclass_fields__, "experiment"]
-    if group in ("metric", "callbacks"):  # several at once, each under its own name
-        name = [*parent.split("."), ""][1]
-        return [k for k in option_node(group, name) if k != "_target_"] if name in options(group) else options(group)
-    chosen = next((a.split("=", 1)[1] for a in sys.argv[1:] if a.startswith(f"{group}=")), None)
-    chosen = chosen or default_option(group)
-    node = option_node(group, chosen) if chosen in options(group) else root_node(group)
-    for part in parent.split(".")[1:]:
-        node = node.get(part, {})
-    return [k for k in node if k != "_target_"]

@@ -1,54 +1,67 @@
-"""The option files of a config group: which there are, and what one of them holds."""
+"""The options of a config group, as Hydra finds them: which there are, and what one of them holds."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-import yaml
 
 from ebm_cli.config.errors import ConfigError
 
-
-def read_option(sources: list[Path], group: str, option: str | None) -> dict:
-    """The raw YAML of one option, from the first folder that has it; empty if there is none."""
-    for source in sources:
-        file = source / group / f"{option}.yaml"
-        if option and file.is_file():
-            return yaml.safe_load(file.read_text()) or {}
-    return {}
+# One option is composed into this root. Options may choose among these groups in their own defaults, so it lists them.
+ROOT = {"defaults": [{"recipe": None}, {"buffer": None}, "_self_"]}
 
 
-def option_node(group: str, option: str) -> dict:
-    """An option of the package by name, as plain values, ``defaults`` followed.
+def option_node(group: str, option: str, folders: Sequence[Path] = ()) -> dict:
+    """An option by name, as plain values with its interpolations unresolved and its ``defaults`` followed.
+
+    Args:
+        folders: the user's own option folders, where Hydra is not running yet; it knows them once it runs.
 
     Raises:
         ConfigError: listing the options that there are.
     """
-    file = next((f / group / f"{option}.yaml" for f in config_dirs() if (f / group / f"{option}.yaml").is_file()), None)
-    if file is None:
-        raise ConfigError(f"{group}={option}: no such option; choose one of: {', '.join(options(group))}")
-    values = yaml.safe_load(file.read_text()) or {}
-    merged = {}
-    for parent in values.pop("defaults", []):
-        if isinstance(parent, str) and parent != "_self_":
-            merged |= option_node(group, parent)
-    return merged | values
+    from hydra import compose
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import MissingConfigException
+    from omegaconf import OmegaConf
+
+    ConfigStore.instance().store(name="one_option", node=ROOT)
+    with composing():
+        try:
+            cfg = compose("one_option", [f"+{group}@node={option}", *search_path(folders)])
+        except MissingConfigException as error:
+            known = ", ".join(options(group, folders))
+            raise ConfigError(f"{group}={option}: no such option; choose one of: {known}") from error
+    return OmegaConf.to_container(cfg.node) if "node" in cfg else {}
 
 
-def options(group: str) -> list[str]:
-    """Names of a group's options, the user's own (--config-dir) included; those with a leading _ are parts."""
-    files = [file for folder in config_dirs() for file in (folder / group).glob("*.yaml")]
-    return sorted({file.stem for file in files if not file.stem.startswith("_")})
+def options(group: str, folders: Sequence[Path] = ()) -> list[str]:
+    """Names of a group's options, the user's own included; those with a leading _ are parts of others."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    with composing():
+        names = GlobalHydra.instance().config_loader().get_group_options(group, overrides=search_path(folders))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
-def config_dirs() -> list[Path]:
-    """Folders of options: those that --config-dir (-cd) names on the command line, then the package's own."""
-    words = sys.argv[1:]
-    pairs = zip(words, [*words[1:], ""], strict=False)
-    given = [after for word, after in pairs if word in ("--config-dir", "-cd")]
-    given += [word.split("=", 1)[1] for word in words if word.startswith("--config-dir=")]
-    return [*map(Path, given), conf_dir()]
+@contextmanager
+def composing() -> Iterator[None]:
+    """Hydra ready to compose: the running one, or one over the package's options where none runs (a notebook)."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+def search_path(folders: Sequence[Path]) -> list[str]:
+    """The override by which Hydra searches folders of the user's too."""
+    places = ",".join(f"'file://{Path(folder).absolute()}'" for folder in folders)
+    return [f"hydra.searchpath=[{places}]"] if places else []
 
 
 def conf_dir() -> Path:
@@ -56,13 +69,3 @@ def conf_dir() -> Path:
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
-
-
-def root_node(name: str) -> dict:
-    return yaml.safe_load((conf_dir() / "train.yaml").read_text()).get(name) or {}
-
-
-def default_option(group: str) -> str | None:
-    """The option that conf/train.yaml chooses for a group."""
-    entries = yaml.safe_load((conf_dir() / "train.yaml").read_text())["defaults"]
-    return next((e[group] for e in entries if isinstance(e, dict) and group in e), None)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
-from conftest import CONF, ROOT
+from conftest import CONF, ROOT, SMALL
 from omegaconf import OmegaConf
 
 from ebm_cli import config
 from ebm_cli.config import ConfigError, build
-from ebm_cli.config.build import SUPPLIED, resolve
+from ebm_cli.config.build import SUPPLIED, check_keywords, resolve
 
 OPTIONS = sorted(
     (folder.name, file.stem)
@@ -151,6 +155,33 @@ def test_a_value_of_the_wrong_kind_is_named():
         build({"_target_": "ebm_cli.samplers.Langevin", "n_steps": "many"}, "sampler")
 
 
+def layer(width: int, rate: float | None = None, sizes: tuple[int, int] = (1, 2), kind: Literal["a", "b"] = "a", at=0):
+    """Keywords of every kind."""
+    return width, rate, sizes, kind, at
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"width": True}, "layer.width=True: expected an integer, got bool"),
+        ({"width": 1.5}, "layer.width=1.5: expected an integer, got float"),
+        ({"rate": "fast"}, "layer.rate=fast: expected a number or null, got str"),
+        ({"rate": True}, "layer.rate=True: expected a number or null, got bool"),
+        ({"sizes": [1, "x"]}, r"layer.sizes=\[1, 'x'\]: expected an integer, got str"),
+        ({"kind": "c"}, "layer.kind=c: expected 'a' or 'b', got str"),
+    ],
+)
+def test_values_are_checked_against_annotations(value, message):
+    with pytest.raises(ConfigError, match=message):
+        check_keywords(layer, value, "layer")
+
+
+def test_values_that_annotations_allow_pass():
+    check_keywords(layer, {"width": 3, "rate": 1, "sizes": [1, 2], "kind": "b", "at": object()}, "layer")
+    check_keywords(layer, {"rate": None, "width": 3}, "layer")
+    check_keywords(layer, {"rate": float("inf"), "width": 3}, "layer")
+
+
 # The command line --------------------------------------------------------------------------------------------------
 
 
@@ -198,3 +229,75 @@ def test_the_wheel_holds_every_option_and_every_room(tmp_path):
 def test_options_resolve_as_one_config(command):
     _, out, _ = command("ebm-train", "--cfg", "job", "--resolve")
     assert OmegaConf.create(yaml.safe_load(out)).sampler.step_size > 0
+
+
+# A run as the starting point of other commands ---------------------------------------------------------------------
+
+
+def test_only_the_launch_reads_the_command_line():
+    files = [f for f in (ROOT / "ebm_cli").rglob("*.py") if "sys.argv" in f.read_text()]
+    allowed = {ROOT / "ebm_cli" / "config" / "launch.py"}
+    assert set(files) - allowed == set()
+
+
+def test_a_runs_config_travels_in_process(command, tmp_path):
+    """No folder, no variable: the commands after ebm-train leave the environment as it was, but for the run's name."""
+    assert command("ebm-train", *SMALL, "seed=3", stamp="a")[0] == 0
+    before, folders = set(os.environ), set(Path(tempfile.gettempdir()).glob("ebm-*"))
+    status, out, err = command("ebm-sample", "--cfg", "job")
+    assert status == 0, err
+    shown = yaml.safe_load(out)
+    assert shown["seed"] == 3 and shown["sampler"]["n_steps"] == 3 and shown["run"].endswith("/a")
+    assert set(os.environ) - before <= {"EBM_RUN_STAMP"}
+    assert set(Path(tempfile.gettempdir()).glob("ebm-*")) == folders
+
+
+def test_a_sampler_chosen_anew_keeps_no_key_of_the_runs_own(command):
+    assert command("ebm-train", *SMALL, stamp="a")[0] == 0
+    _, out, _ = command("ebm-eval", "sampler=gradient_descent", "sampler.n_steps=7", "--cfg", "job")
+    assert set(yaml.safe_load(out)["sampler"]) == set(config.option_node("sampler", "gradient_descent"))
+    status, _, err = command("ebm-eval", "sampler.noise_stdd=7")
+    assert status == 1 and "did you mean noise_std" in err
+
+
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+def test_sweeps_over_a_run_know_its_config_in_every_process(tmp_path, launcher):
+    if launcher:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+
+    def run(verb, *words, stamp):
+        code = f"from ebm_cli.{verb} import main; main()"
+        env = {**os.environ, "EBM_RUN_STAMP": stamp, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    run("train", *SMALL, stamp="a")
+    run("sample", "-m", "sampler.n_steps=2,4", "num_samples=4", *launcher, stamp="s")
+    made = [json.loads(f.read_text()) for f in (tmp_path / "outputs" / "sweeps" / "s").glob("*/diagnostics.json")]
+    assert {each["n_steps"] for each in made} == {2, 4}
+
+
+def test_a_wish_for_stack_traces_is_passed_on_and_ours_is_not(monkeypatch):
+    from ebm_cli.config.launch import environment
+
+    for wish in (None, "1"):
+        with environment("HYDRA_FULL_ERROR", "1"), environment("HYDRA_FULL_ERROR", wish):
+            assert os.environ.get("HYDRA_FULL_ERROR") == wish
+        assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["+sampler=mala"], "sampler: given twice; say sampler=OPTION without the +"),
+        (["task=generate"], "task: unknown key"),
+        (["trainer.devices=1,2"], "value1,value2"),
+        (["callbacks.fid.m=1"], "callbacks takes: fid"),
+    ],
+)
+def test_what_hydra_refuses_is_one_line(command, words, expected):
+    status, _, err = command("ebm-train", *words)
+    lines = [line for line in err.splitlines() if line.startswith("ebm-train:")]
+    assert status == 1 and len(lines) == 1 and expected in lines[0]

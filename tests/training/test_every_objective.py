@@ -9,7 +9,8 @@ import torch
 from test_ddp import DDP, launch
 
 QUICK = (
-    "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "dataset.steps_per_epoch=3", "callbacks.pictures.number=4",
+    "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "dataset.steps_per_epoch=3",
+    "callbacks.pictures.number=4",
     "schedule.hold=1.0", "sample_steps=8",
 )  # fmt: skip
 NET = ("model.hidden=[16]", "dataset.batch_size=16")
