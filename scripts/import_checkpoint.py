@@ -72,8 +72,8 @@ def import_run(map_file: Path, file: Path, directory: Path, words: list[str]) ->
     base, energy = build_energy(plain(cfg), facts, build(cfg.objective, "objective").joint)
     network = network_of(energy)
     network.load_state_dict(released.translated(tensors, keys, network.state_dict()))
-    ranks = {"objective": {}, "random": random_state()}
-    ranks["chains"] = None if buffer is None else chains_of(cfg, facts, base, buffer).state()
+    ranks = {"random": random_state()}
+    ranks["negatives"] = None if buffer is None else chains_of(cfg, facts, base, buffer).state()
     weights = {f"energy.{k}": v for k, v in energy.state_dict().items()}
     weights |= {f"base.{k}": v for k, v in base.state_dict().items()}
     fitting.prepare(directory, cfg)

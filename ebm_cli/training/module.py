@@ -37,14 +37,14 @@ class EnergyModule(pl.LightningModule):
         self.config, self.facts = config, facts
         self.objective = build(config["objective"], "objective")
         self.base, self.energy = build_energy(config, facts, self.objective.joint)
-        self.chains: Negatives | None = None
+        self.negatives: Negatives | None = None
         self.latest: dict[str, torch.Tensor] = {}  # metrics of the last update, on the device
         self.pending: dict[str, list] = {}
         self.share = 0.0
 
     def training_step(self, batch, batch_idx):
         """The loss of one batch; negatives come from the chains."""
-        loss, metrics = self.objective(self.energy, batch, self.chains)
+        loss, metrics = self.objective(self.energy, batch, self.negatives)
         self.keep({"loss": loss.detach()} | metrics)
         return self.with_all_weights(loss) if self.objective.double_backward else loss
 
@@ -56,7 +56,7 @@ class EnergyModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fits base and network to examples, and gives this rank its own chains and its own noise."""
-        if stage != "fit" or self.chains is not None:
+        if stage != "fit" or self.negatives is not None:
             return
         data, device = self.trainer.datamodule, self.trainer.strategy.root_device
         examples = data.examples(10000)
@@ -64,7 +64,7 @@ class EnergyModule(pl.LightningModule):
         self.base.fit_labeled(*examples)
         network_of(self.energy).fit(examples.x)
         self.objective.fit(self.base)
-        self.chains = Negatives(
+        self.negatives = Negatives(
             build(self.config["sampler"], "sampler"),
             build(self.config["buffer"], "buffer"),
             self.base,
@@ -83,7 +83,7 @@ class EnergyModule(pl.LightningModule):
         """Seeds this rank's generators for what comes after update ``step``."""
         seed = rank_seed(self.config["seed"] + step, self.global_rank)
         torch.manual_seed(seed)
-        self.chains.generator.manual_seed(seed)
+        self.negatives.generator.manual_seed(seed)
 
     def compile_network(self) -> None:
         """Compiles the network in place, which keeps the names of its weights."""
@@ -166,10 +166,10 @@ class EnergyModule(pl.LightningModule):
         batch = type(batch)(*(None if v is None else v.to(self.device) for v in batch))
         with torch.random.fork_rng(), self.evaluating():
             torch.manual_seed(self.config["seed"])
-            found = self.objective.validation(self.energy, batch, self.chains)
-        if found is None:
+            value = self.objective.validate(self.energy, batch, self.negatives)
+        if value is None:
             return None
-        name, value = found
+        name = self.objective.validation_metric
         value = float(self.trainer.strategy.reduce(value.detach().float(), reduce_op="mean"))
         for logger in self.trainer.loggers:
             logger.log_metrics({f"validation/{name}": value}, step=self.global_step - 1)
@@ -227,8 +227,8 @@ class EnergyModule(pl.LightningModule):
 
     def temperature(self) -> float:
         """Temperature in which the energies of this run are measured: that of tied noise, else 0 for none."""
-        tied = getattr(self.chains.sampler, "noise_std", 0.0) is None
-        value = self.chains.sampler.temperature
+        tied = getattr(self.negatives.sampler, "noise_std", 0.0) is None
+        value = self.negatives.sampler.temperature
         return float(value) if tied and isinstance(value, (int, float)) else 0.0
 
     def learning_rate(self) -> float:
@@ -237,15 +237,13 @@ class EnergyModule(pl.LightningModule):
     # Exact resume ---------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Adds what every rank alone knows: its chains, its objective's walkers and its random states."""
-        checkpoint["ranks"] = everyone(
-            {"chains": self.chains.state(), "objective": self.objective.rank_state(), "random": random_state()}
-        )
+        """Adds what every rank alone knows: its chains and its random states."""
+        checkpoint["ranks"] = everyone({"negatives": self.negatives.state(), "random": random_state()})
         checkpoint["share"] = self.share
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Gives this rank its own state back."""
-        if self.chains is None:
+        if self.negatives is None:
             return
         ranks, world = checkpoint["ranks"], self.trainer.world_size
         if len(ranks) == world:
@@ -257,8 +255,7 @@ class EnergyModule(pl.LightningModule):
             if self.global_rank == 0:
                 change = f"{len(ranks)} processes before, {world} now"
                 sys.stderr.write(f"warning: {change}: chains are shared out anew, with new noise\n")
-        self.chains.load_state(mine["chains"])
-        self.objective.load_rank_state(mine["objective"])
+        self.negatives.load_state(mine["negatives"])
         self.share = checkpoint["share"]
 
 

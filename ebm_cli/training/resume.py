@@ -7,10 +7,11 @@ import torch
 
 def share_out(ranks: list[dict], rank: int, world: int) -> dict:
     """What one of ``world`` processes takes over of the states of another number of them; noise is not among it."""
-    chains = {**ranks[0]["chains"], "cursor": 0, "generator": None}
-    if chains["entries"] is not None:
-        chains["entries"] = share([r["chains"]["entries"] for r in ranks], rank, world)
-    return {"chains": chains, "objective": share([r["objective"] for r in ranks], rank, world)}
+    negatives = {**ranks[0]["negatives"], "generator": None}
+    if negatives["population"] is not None:
+        population = share([r["negatives"]["population"] for r in ranks], rank, world)
+        negatives["population"] = population | ({"cursor": 0} if "cursor" in population else {})
+    return {"negatives": negatives}
 
 
 def share(states: list[dict], rank: int, world: int) -> dict:

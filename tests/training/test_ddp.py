@@ -35,13 +35,13 @@ def test_two_processes_share_weights_and_not_chains_and_resume_exactly(tmp_path)
     train(tmp_path, "broken", "trainer.max_epochs=1", "schedule.hold=1.0")
     _, broken = train(tmp_path, "broken", "trainer.max_epochs=2", "schedule.hold=1.0")
     assert len(straight["ranks"]) == 2
-    first, second = (rank["chains"]["entries"]["x"] for rank in straight["ranks"])
+    first, second = (rank["negatives"]["population"]["x"] for rank in straight["ranks"])
     assert not torch.equal(first, second)
     assert not torch.equal(straight["ranks"][0]["random"]["cpu"], straight["ranks"][1]["random"]["cpu"])
     for key, value in straight["state_dict"].items():
         assert torch.equal(value, broken["state_dict"][key]), key
     for a, b in zip(straight["ranks"], broken["ranks"], strict=True):
-        assert torch.equal(a["chains"]["entries"]["x"], b["chains"]["entries"]["x"])
+        assert torch.equal(a["negatives"]["population"]["x"], b["negatives"]["population"]["x"])
     assert (run / "samples.png").is_file() and len(list(tmp_path.glob("outputs/runs/mlp-*/*"))) == 2
 
 

@@ -142,17 +142,18 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(command, tmp_path, mo
 
 def rank_state(first: int, n: int) -> dict:
     rows = torch.arange(first, first + n)
-    entries = {"x": rows[:, None].float(), "y": rows, "age": rows}
-    chains = {"entries": entries, "cursor": 3, "generator": torch.zeros(1), "frozen": {"channels_last": None}}
-    return {"chains": chains, "objective": {"log_w": rows.float(), "log_z": 1.5}}
+    population = {"x": rows[:, None].float(), "y": rows, "age": rows, "cursor": 3, "log_w": rows.float(), "log_z": 1.5}
+    frozen = {"channels_last": None}
+    return {"negatives": {"population": population, "generator": torch.zeros(1), "frozen": frozen}}
 
 
 @pytest.mark.parametrize("world", [1, 3])
 def test_chains_are_shared_out_anew_without_loss(world):
     ranks = [rank_state(0, 6), rank_state(6, 6)]
     parts = [share_out(ranks, rank, world) for rank in range(world)]
-    for key in ("x", "y", "age"):
-        together = torch.cat([part["chains"]["entries"][key].flatten() for part in parts])
+    populations = [part["negatives"]["population"] for part in parts]
+    for key in ("x", "y", "age", "log_w"):
+        together = torch.cat([population[key].flatten() for population in populations])
         assert together.tolist() == list(range(12))
-    assert torch.cat([part["objective"]["log_w"] for part in parts]).tolist() == list(range(12))
-    assert all(part["objective"]["log_z"] == 1.5 and part["chains"]["generator"] is None for part in parts)
+    assert all(population["log_z"] == 1.5 and population["cursor"] == 0 for population in populations)
+    assert all(part["negatives"]["generator"] is None for part in parts)

@@ -57,8 +57,8 @@ def test_resuming_gives_the_same_bits_as_never_stopping(command, tmp_path):
     for part in ("state_dict", "current_model_state"):
         for key, value in straight[part].items():
             assert torch.equal(value, broken[part][key]), key
-    for key, value in straight["ranks"][0]["chains"]["entries"].items():
-        assert torch.equal(value, broken["ranks"][0]["chains"]["entries"][key]), key
+    for key, value in straight["ranks"][0]["negatives"]["population"].items():
+        assert torch.equal(value, broken["ranks"][0]["negatives"]["population"][key]), key
     assert torch.equal(straight["ranks"][0]["random"]["cpu"], broken["ranks"][0]["random"]["cpu"])
 
 

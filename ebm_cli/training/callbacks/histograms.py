@@ -31,7 +31,7 @@ class Distributions(pl.Callback):
     @torch.no_grad()
     def found(self, data, module) -> dict[str, torch.Tensor]:
         """Values by name."""
-        real, kept = data.split("validation", self.number), module.chains.stored(self.number)
+        real, kept = data.split("validation", self.number), module.negatives.stored(self.number)
         sets = {"energy_data": (real.x, real.y)} | ({} if kept is None else {"energy_chains": (kept.x, kept.y)})
         values = {} if kept is None else {"age": kept.age.cpu()}
         with module.evaluating():

@@ -23,7 +23,7 @@ class SampleGrid(pl.Callback):
 
     def on_train_epoch_end(self, trainer, module) -> None:
         epoch = trainer.current_epoch + 1
-        kept = module.chains.stored(self.number)
+        kept = module.negatives.stored(self.number)
         if epoch % self.every or kept is None or not trainer.is_global_zero:
             return
         file = self.directory / f"epoch_{epoch:04d}.png"
