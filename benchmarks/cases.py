@@ -7,14 +7,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import naive
 from benchmarks.pairs import Ratio, compare, seconds
+from ebm_cli.buffers import Entries, ReplayBuffer
 from ebm_cli.buffers.negatives import Negatives
-from ebm_cli.buffers.replay import Entries, ReplayBuffer
 from ebm_cli.energies import UniformBox, box
 from ebm_cli.models import MLP, ConvNet, ResNet, WideResNet
 from ebm_cli.models.pooling import ConvPool
@@ -225,12 +226,12 @@ def buffer_growth(size: Size) -> Ratio:
 
 def buffer_turn(entries: int):
     """A draw of 64 chains from a buffer of so many, and their write."""
-    buffer, generator = ReplayBuffer(size=entries), torch.Generator().manual_seed(0)
+    buffer, source = ReplayBuffer(size=entries), SimpleNamespace(generator=torch.Generator().manual_seed(0))
     buffer.fill(torch.zeros(entries, 3, 8, 8), torch.zeros(entries, dtype=torch.long))
 
     def turn():
-        index, drawn = buffer.draw(64, generator)
-        buffer.write(index, Entries(drawn.x + 1, drawn.y, drawn.age + 1), generator)
+        index, drawn = buffer.pick(64, source.generator)
+        buffer.write(index, Entries(drawn.x + 1, drawn.y, drawn.age + 1), source)
 
     return turn
 

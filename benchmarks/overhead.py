@@ -93,7 +93,7 @@ class BareLoop:
         for index in sampler:
             batch = rows[index]
             batch = batch._replace(x=self.data.augmented(batch.x))
-            loss = module.objective(module.energy, batch, module.chains).loss
+            loss = module.objective(module.energy, batch, module.negatives).loss
             self.optimizer.zero_grad()
             loss.backward()
             if self.bound is not None:

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ebm_cli.buffers.replay import Entries, ReplayBuffer, flat, unflat
+from ebm_cli.buffers.population import Entries, Population, unlabeled
 from ebm_cli.energies import Base, Energy
 from ebm_cli.energies.energy import needs_labels
 from ebm_cli.overrides.frozen import FrozenCopies
 from ebm_cli.samplers.sampler import Chain, Sampler
 from ebm_cli.utils.distributed import rank_seed
-from ebm_cli.utils.tensors import append_dims
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
 
@@ -23,7 +22,7 @@ class Negatives:
 
     Args:
         sampler: the transition that moves chains.
-        buffer: where persistent chains live.
+        buffer: the population of persistent chains.
         base: the density that noise starts are drawn from.
         draw_data: ``(n, generator) -> (x, y)``, random training examples.
         n_classes: number of labels, or None.
@@ -35,7 +34,7 @@ class Negatives:
     def __init__(
         self,
         sampler: Sampler,
-        buffer: ReplayBuffer,
+        buffer: Population,
         base: Base,
         draw_data: Draw,
         *,
@@ -58,7 +57,7 @@ class Negatives:
             raise ValueError(f"sampler: {name} makes weighted samples, and training takes equal ones; use another")
         self.generator = torch.Generator(self.device).manual_seed(rank_seed(seed, rank))
 
-    def negatives(
+    def sample(
         self,
         energy: Energy,
         n: int,
@@ -76,10 +75,10 @@ class Negatives:
             start: None takes chains from the buffer and writes them back; ``"noise"`` starts fresh from the base; a
                 tensor ``(n, *shape)`` starts there (contrastive divergence).
             per_label: sample under labels, with random ones for those that are -1; None where ``energy`` needs labels.
-            through: keep the graph through the last so many steps.
+            backprop_steps: keep the graph through the last so many steps.
         """
         if start is None:
-            index, entries = self.from_buffer(n)
+            index, entries = self.buffer.draw(n, self)
         elif isinstance(start, Tensor):
             entries = self.entries_at(start, y)
         else:
@@ -90,31 +89,17 @@ class Negatives:
             conditional = energy.given(y=labels)
         else:
             conditional = energy
-        seen = conditional if backprop_steps else self.frozen.of(conditional, entries.x)
+        followed = conditional if backprop_steps else self.frozen.of(conditional, entries.x)
         chain = self.sampler.sample(
-            seen, entries.x, generator=self.generator, backprop_steps=backprop_steps, aux=entries.aux
+            followed, entries.x, generator=self.generator, backprop_steps=backprop_steps, aux=entries.aux
         )
         carried = {name: chain.state.aux[name] for name in entries.aux}
         self.latest = Entries(chain.x, labels, entries.age + self.sampler.n_steps, carried)
         if start is None:
-            self.buffer.write(index, self.latest, self.generator)
+            self.buffer.write(index, self.latest, self)
         chain.stats["age"] = entries.age
         chain.y = labels
         return chain
-
-    def from_buffer(self, n: int) -> tuple[Tensor, Entries]:
-        """Slots and the chains in them, a share ``restart_probability`` of them started over."""
-        if self.buffer.entries is None:
-            filling = self.carrying(self.fresh(self.buffer.start, self.buffer.size))
-            self.buffer.fill(filling.x, filling.y, filling.aux, self.generator)
-        index, entries = self.buffer.draw(n, self.generator)
-        if not self.buffer.restart_probability:
-            return index, entries
-        over = torch.rand(n, device=self.device, generator=self.generator) < self.buffer.restart_probability
-        new = self.carrying(self.fresh(self.buffer.restart, n))
-        kept = zip((new.x, new.y, new.age), entries[:3], strict=True)
-        aux = {name: torch.where(append_dims(over, value), new.aux[name], value) for name, value in entries.aux.items()}
-        return index, Entries(*(torch.where(append_dims(over, a), a, b) for a, b in kept), aux)
 
     def carrying(self, entries: Entries) -> Entries:
         """New chains with what the sampler gives them to carry."""
@@ -135,37 +120,39 @@ class Negatives:
 
     def entries_at(self, x: Tensor, y: Tensor | None) -> Entries:
         """Chains of age 0 at ``x``; without labels their label is -1."""
-        none = torch.full((len(x),), -1, dtype=torch.long, device=self.device)
-        return Entries(x, none if y is None else y, torch.zeros_like(none))
+        entries = unlabeled(x)
+        return entries if y is None else entries._replace(y=y)
 
-    def stored(self, n: int) -> Entries | None:
-        """The first ``n`` kept chains, or of the last negatives where none are kept, without moving them; or None."""
-        if self.buffer.entries is not None:
-            return self.buffer.at(slice(n))
-        return None if self.latest is None else self.latest.at(slice(n))
+    def stored(self, n: int | None) -> Entries | None:
+        """``n`` chains of the population, or of the last negatives where it has none, without moving them; or None."""
+        entries = self.buffer.stored(n)
+        if entries is None and self.latest is not None:
+            return self.latest.at(slice(n))
+        return entries
 
     @property
     def horizon(self) -> int | None:
         """Mean age in steps at which a persistent chain is restarted, K / probability; None if chains never restart."""
-        return (
-            round(self.sampler.n_steps / self.buffer.restart_probability) if self.buffer.restart_probability else None
-        )
+        restart_probability = self.buffer.restart_probability
+        return round(self.sampler.n_steps / restart_probability) if restart_probability else None
 
     def state(self) -> dict:
         """Everything that continues the chains exactly: tensors and plain values only."""
-        entries = self.buffer.entries
+        population = self.buffer.state()
         return {
             "generator": self.generator.get_state(),
-            "cursor": self.buffer.cursor,
             "frozen": self.frozen.state(),
-            "entries": None if entries is None else {name: v.cpu() for name, v in flat(entries).items()},
+            "population": None if population is None else {name: move(v, "cpu") for name, v in population.items()},
         }
 
     def load_state(self, state: dict) -> None:
         if state["generator"] is not None:
             self.generator.set_state(state["generator"].cpu())
-        self.buffer.cursor = state["cursor"]
         self.frozen.load_state(state["frozen"])
-        if state["entries"] is not None:
-            self.buffer.entries = unflat({name: v.to(self.device) for name, v in state["entries"].items()})
-            self.buffer.size = len(self.buffer.entries.x)
+        if state["population"] is not None:
+            self.buffer.load_state({name: move(v, self.device) for name, v in state["population"].items()})
+
+
+def move(value, device: torch.device | str):
+    """A tensor on ``device``; any other value as it is."""
+    return value.to(device) if isinstance(value, Tensor) else value

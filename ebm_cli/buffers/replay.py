@@ -2,81 +2,73 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ebm_cli.buffers.population import Entries, Population
 from ebm_cli.energies import Support
+from ebm_cli.utils.tensors import append_dims
+
+if TYPE_CHECKING:
+    from ebm_cli.buffers.negatives import Negatives
+
+CHOICES = {
+    "start": ("noise", "data"),
+    "restart_from": ("noise", "data"),
+    "replace": ("same", "fifo", "reservoir"),
+    "dtype": ("float32", "float16", "uint8"),
+}
 
 
-class Entries(NamedTuple):
-    """Chains as they are kept.
-
-    Attributes:
-        x: positions ``(n, *shape)``.
-        y: labels ``(n,)``, -1 for none.
-        age: steps since the chain was started ``(n,)``.
-        aux: what the sampler carries from run to run (replicas, velocities, tuned steps), ``(n, ...)`` by name.
-    """
-
-    x: Tensor
-    y: Tensor
-    age: Tensor
-    aux: dict = {}
-
-    def at(self, index) -> Entries:
-        """The chains ``index``, positions in single precision."""
-        aux = {name: value[index] for name, value in self.aux.items()}
-        return Entries(self.x[index].float(), self.y[index], self.age[index], aux)
-
-
-class ReplayBuffer:
+@dataclass(kw_only=True, eq=False)
+class ReplayBuffer(Population):
     """Persistent chains of one rank (Tieleman 2008; Du & Mordatch 2019).
 
-    A plain object, not a module: data-parallel training would overwrite it with rank 0's and weight averaging would
-    average it. A draw takes distinct slots, restarts each with ``restart_probability``, and the chains are
-    written back to the same slots, so that a slot is one chain with a history.
+    A draw takes distinct slots and restarts each with ``restart_probability``; the chains are written back to the same
+    slots, so that a slot is one chain with a history.
 
     Args:
         size: number of chains kept per rank.
         start: what fills the buffer at first: ``noise`` (the base density) or ``data`` (training examples).
         restart_probability: probability that a drawn chain starts over instead of going on.
-        restart: what it starts over from: ``noise`` or ``data``.
-        write: ``same`` returns chains to the slots they came from; ``fifo`` replaces the oldest slots in turn;
+        restart_from: what it starts over from: ``noise`` or ``data``.
+        replace: ``same`` returns chains to the slots they came from; ``fifo`` replaces the oldest slots in turn;
             ``reservoir`` keeps every chain ever written with equal chance.
         dtype: ``float32``; ``float16`` for half the memory; ``uint8`` for a quarter of it, where values are bounded:
             256 levels over their range, rounded up or down at random so that on average nothing moves.
         augment: transform of one example, such as those of torchvision, that every chain goes through when it is drawn
             (Du et al. 2021); it draws from torch's global generator. None for none.
+
+    Raises:
+        ValueError: for an unknown choice, a size below 1, or a probability outside [0, 1].
+
+    Example:
+        >>> buffer = ReplayBuffer(size=4)
+        >>> buffer.fill(torch.zeros(4, 2), torch.full((4,), -1))
+        >>> index, chains = buffer.pick(3, torch.Generator().manual_seed(0))
+        >>> len(index.unique()), chains.x.shape
+        (3, torch.Size([3, 2]))
     """
 
-    def __init__(
-        self,
-        *,
-        size=10000,
-        start="noise",
-        restart_probability=0.05,
-        restart="noise",
-        write="same",
-        dtype="float32",
-        augment=None,
-    ):
-        for key, value, choices in (
-            ("start", start, ("noise", "data")),
-            ("restart", restart, ("noise", "data")),
-            ("write", write, ("same", "fifo", "reservoir")),
-            ("dtype", dtype, ("float32", "float16", "uint8")),
-        ):
-            if value not in choices:
-                raise ValueError(f"buffer.{key} must be one of {', '.join(choices)}, got {value!r}")
-        if size < 1 or not 0 <= restart_probability <= 1:
-            raise ValueError(
-                f"buffer needs size >= 1 and 0 <= restart_probability <= 1, got {size} and {restart_probability}"
-            )
-        self.size, self.start, self.restart_probability = int(size), start, float(restart_probability)
-        self.restart, self.write_policy, self.dtype = restart, write, getattr(torch, dtype)
-        self.augment = augment
+    size: int = 10000
+    start: str = "noise"
+    restart_probability: float = 0.05
+    restart_from: str = "noise"
+    replace: str = "same"
+    dtype: str = "float32"
+    augment: object | None = None
+
+    def __post_init__(self):
+        for key, choices in CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ValueError(f"buffer.{key} must be one of {', '.join(choices)}, got {getattr(self, key)!r}")
+        if self.size < 1 or not 0 <= self.restart_probability <= 1:
+            given = f"got {self.size} and {self.restart_probability}"
+            raise ValueError(f"buffer needs size >= 1 and 0 <= restart_probability <= 1, {given}")
+        self.stored_as = getattr(torch, self.dtype)
         self.low, self.high = 0.0, 1.0  # of the values kept as uint8
         self.entries: Entries | None = None
         self.cursor = 0  # of fifo: the oldest slot; of reservoir: how many chains were written
@@ -87,22 +79,22 @@ class ReplayBuffer:
         Raises:
             ValueError: where it has no bounds.
         """
-        if self.dtype == torch.uint8 and support.kind != "box":
+        if self.stored_as == torch.uint8 and support.kind != "box":
             raise ValueError(f"buffer.dtype=uint8: needs data within bounds, and these are {support.kind}; use float16")
         if support.kind == "box":
             self.low, self.high = support.low, support.high
 
     def packed(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Positions as they are kept."""
-        if self.dtype != torch.uint8:
-            return x.to(self.dtype)
+        if self.stored_as != torch.uint8:
+            return x.to(self.stored_as)
         level = (x - self.low) * (255 / (self.high - self.low))
         dither = torch.rand(x.shape, device=x.device, generator=generator)
         return (level + dither).floor_().clamp_(0, 255).to(torch.uint8)
 
     def unpacked(self, x: Tensor) -> Tensor:
         """Positions that were ``packed``, single precision in and out."""
-        return self.low + x * ((self.high - self.low) / 255) if self.dtype == torch.uint8 else x
+        return self.low + x * ((self.high - self.low) / 255) if self.stored_as == torch.uint8 else x
 
     def at(self, index) -> Entries:
         """Copies of the chains ``index``."""
@@ -116,7 +108,24 @@ class ReplayBuffer:
         age = torch.zeros(len(x), dtype=torch.long, device=x.device)
         self.entries = Entries(self.packed(x, generator), y, age, aux or {})
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Entries]:
+    def draw(self, n: int | None, source: Negatives) -> tuple[Tensor, Entries]:
+        """``n`` chains of distinct slots, a share ``restart_probability`` of them started over."""
+        if self.entries is None:
+            first = source.carrying(source.fresh(self.start, self.size))
+            self.fill(first.x, first.y, first.aux, source.generator)
+        index, entries = self.pick(self.size if n is None else n, source.generator)
+        return index, self.restart(entries, source) if self.restart_probability else entries
+
+    def restart(self, entries: Entries, source: Negatives) -> Entries:
+        """Drawn chains, each replaced with ``restart_probability`` by a new one of age 0."""
+        n = len(entries.x)
+        over = torch.rand(n, device=entries.x.device, generator=source.generator) < self.restart_probability
+        new = source.carrying(source.fresh(self.restart_from, n))
+        kept = zip((new.x, new.y, new.age), entries[:3], strict=True)
+        aux = {name: torch.where(append_dims(over, value), new.aux[name], value) for name, value in entries.aux.items()}
+        return Entries(*(torch.where(append_dims(over, a), a, b) for a, b in kept), aux)
+
+    def pick(self, n: int, generator: torch.Generator) -> tuple[Tensor, Entries]:
         """``n`` distinct slots at random and copies of their chains."""
         if n > self.size:
             raise ValueError(f"buffer.size={self.size} is smaller than the {n} chains asked for at once")
@@ -133,13 +142,13 @@ class ReplayBuffer:
             drawn = drawn._replace(x=torch.stack([self.augment(x) for x in drawn.x]))
         return index, drawn
 
-    def write(self, index: Tensor, moved: Entries, generator: torch.Generator) -> None:
-        """Puts moved chains back, by the buffer's policy."""
-        n = len(moved.x)
-        if self.write_policy == "fifo":
+    def write(self, index: Tensor, moved: Entries, source: Negatives) -> None:
+        """Puts moved chains back: to their own slots, or to those that ``replace`` chooses."""
+        n, generator = len(moved.x), source.generator
+        if self.replace == "fifo":
             index = (self.cursor + torch.arange(n, device=index.device)) % self.size
             self.cursor = (self.cursor + n) % self.size
-        if self.write_policy == "reservoir":
+        if self.replace == "reservoir":
             index, kept = self.reservoir(n, index.device, generator)
             moved = Entries(moved.x[kept], moved.y[kept], moved.age[kept], {k: v[kept] for k, v in moved.aux.items()})
         self.entries.x[index] = self.packed(moved.x, generator)
@@ -160,14 +169,17 @@ class ReplayBuffer:
         index = (winner >= 0).nonzero()[:, 0]
         return index, winner[index]
 
+    def stored(self, n: int | None = None) -> Entries | None:
+        return None if self.entries is None else self.at(slice(n))
 
-def flat(entries: Entries) -> dict[str, Tensor]:
-    """Kept chains as one level of tensors by name, the carried ones as ``aux/<name>``."""
-    named = entries._asdict()
-    return {**{f"aux/{name}": value for name, value in named.pop("aux").items()}, **named}
+    def state(self) -> dict | None:
+        if self.entries is None:
+            return None
+        aux = {f"aux/{name}": value for name, value in self.entries.aux.items()}
+        x, y, age, _ = self.entries
+        return {**aux, "x": x, "y": y, "age": age, "cursor": self.cursor}
 
-
-def unflat(tensors: dict[str, Tensor]) -> Entries:
-    """The chains that ``flat`` took apart."""
-    aux = {name.removeprefix("aux/"): value for name, value in tensors.items() if name.startswith("aux/")}
-    return Entries(tensors["x"], tensors["y"], tensors["age"], aux)
+    def load_state(self, state: dict) -> None:
+        aux = {name.removeprefix("aux/"): value for name, value in state.items() if name.startswith("aux/")}
+        self.entries = Entries(state["x"], state["y"], state["age"], aux)
+        self.size, self.cursor = len(self.entries.x), state["cursor"]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ebm_cli.buffers.negatives import Negatives
 from ebm_cli.energies.energy import Energy, needs_labels
-from ebm_cli.objectives.contrastive import ContrastiveDivergence, chain_metrics, contrast, with_labels
-from ebm_cli.objectives.objective import Loss, energies_of
+from ebm_cli.objectives.contrastive import ContrastiveDivergence, bind_labels, contrast, measure_chain
+from ebm_cli.objectives.objective import Loss, evaluate_all
 from ebm_cli.samplers.sampler import frozen
 
 
+@dataclass(kw_only=True, eq=False)
 class ImprovedCD(ContrastiveDivergence):
     """Contrastive divergence plus the KL term ``E(x(theta)) - entropy of x(theta)`` (Du et al. 2021).
 
-    The negatives x are functions of the weights through the last steps of their chains. The energy that judges them is
-    held fixed; their entropy is estimated by the distance to the nearest of other chains.
+    The negatives x are functions of the weights through the last steps of their chains. The weights of the energy that
+    evaluates them are held fixed; their entropy is estimated by the distance to the nearest of other chains.
 
     Args:
         start, energy_l2, gradient_penalty, labels: as for contrastive divergence; chains come from the buffer.
@@ -25,48 +28,44 @@ class ImprovedCD(ContrastiveDivergence):
         entropy: weight of the mean logarithm of nearest distances.
         neighbors: kept chains among which the nearest is sought.
         rows: of the negatives, at most so many in these terms; null for all.
+
+    Example:
+        >>> ImprovedCD(kl=0.5).double_backward
+        True
     """
+
+    backprop_steps: int = 1
+    kl: float = 1.0
+    entropy: float = 0.3
+    neighbors: int = 100
+    rows: int | None = None
 
     double_backward = True
 
-    def __init__(
-        self,
-        *,
-        start: str = "buffer",
-        energy_l2: float = 0.0,
-        gradient_penalty: float = 0.0,
-        labels: str = "own",
-        backprop_steps: int = 1,
-        kl: float = 1.0,
-        entropy: float = 0.3,
-        neighbors: int = 100,
-        rows: int | None = None,
-    ):
-        super().__init__(start=start, energy_l2=energy_l2, gradient_penalty=gradient_penalty, labels=labels)
-        if backprop_steps < 1 or kl < 0 or entropy < 0 or neighbors < 1:
-            given = f"got backprop_steps={backprop_steps}, kl={kl}, entropy={entropy}, neighbors={neighbors}"
+    def __post_init__(self):
+        super().__post_init__()
+        if self.backprop_steps < 1 or self.kl < 0 or self.entropy < 0 or self.neighbors < 1:
+            given = f"got {self.backprop_steps}, {self.kl}, {self.entropy} and {self.neighbors}"
             raise ValueError(f"objective needs backprop_steps >= 1, kl >= 0, entropy >= 0 and neighbors >= 1, {given}")
-        if start != "buffer":
-            raise ValueError(f"objective.start must be buffer, where neighbors are kept, got {start!r}")
-        self.backprop_steps, self.kl, self.entropy = int(backprop_steps), kl, entropy
-        self.neighbors, self.rows = int(neighbors), rows
+        if self.start != "buffer":
+            raise ValueError(f"objective.start must be buffer, where neighbors are kept, got {self.start!r}")
 
-    def forward(self, energy: Energy, batch, chains: Negatives) -> Loss:
-        chain = self.negatives(energy, batch, chains, backprop_steps=self.backprop_steps)
-        positive, negative = energies_of(with_labels(energy, batch.y, chain), batch.x, chain.x)
+    def forward(self, energy: Energy, batch, negatives: Negatives) -> Loss:
+        chain = self.draw(energy, batch, negatives, backprop_steps=self.backprop_steps)
+        positive, negative = evaluate_all(bind_labels(energy, batch.y, chain), batch.x, chain.x)
         loss, metrics = contrast(positive, negative, self.energy_l2)
-        loss = loss + self.slope_penalty(energy, batch)
+        loss = loss + self.penalize_slope(energy, batch)
         live = chain.x_live[: self.rows]
         conditional = energy.given(y=chain.y[: self.rows]) if needs_labels(energy) else energy
         with frozen(conditional):
-            judged = conditional(live).mean()
-        spread = log_nearest(live, self.others(chains)).mean()
-        metrics |= chain_metrics(chain) | {"icd/energy": judged.detach(), "icd/log_nearest": spread.detach()}
-        return Loss(loss + self.kl * judged - self.entropy * spread, metrics)
+            value = conditional(live).mean()
+        spread = log_nearest(live, self.draw_others(negatives)).mean()
+        metrics |= measure_chain(chain) | {"icd/energy": value.detach(), "icd/log_nearest": spread.detach()}
+        return Loss(loss + self.kl * value - self.entropy * spread, metrics)
 
-    def others(self, chains: Negatives) -> Tensor:
+    def draw_others(self, negatives: Negatives) -> Tensor:
         """Kept chains, as they are now."""
-        return chains.buffer.draw(min(self.neighbors, chains.buffer.size), chains.generator)[1].x
+        return negatives.buffer.pick(min(self.neighbors, negatives.buffer.size), negatives.generator)[1].x
 
 
 def log_nearest(x: Tensor, others: Tensor) -> Tensor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import softplus
 
 from ebm_cli.energies.energy import Energy
-from ebm_cli.objectives.objective import Loss, Objective, energies_of
+from ebm_cli.objectives.objective import Loss, Objective, evaluate_all, measure_gap
 
 
+@dataclass(kw_only=True, eq=False)
 class NoiseContrastive(Objective):
     """Logistic regression of data against draws of the base with logit ``-E(x) - log_z - log q(x) - log ratio``.
 
@@ -19,30 +21,30 @@ class NoiseContrastive(Objective):
 
     Args:
         ratio: noise points per data point.
+
+    Example:
+        >>> float(NoiseContrastive(ratio=2).log_z)
+        0.0
     """
 
-    def __init__(self, *, ratio: int = 1):
-        super().__init__()
-        if ratio < 1:
-            raise ValueError(f"objective.ratio must be at least 1, got {ratio}")
-        self.ratio = int(ratio)
+    ratio: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.ratio < 1:
+            raise ValueError(f"objective.ratio must be at least 1, got {self.ratio}")
         self.log_z = nn.Parameter(torch.zeros(()))
         self.base = None
 
     def fit(self, base) -> None:
         object.__setattr__(self, "base", base)  # the run owns the base: it must not enter this module's state
 
-    def forward(self, energy: Energy, batch, chains) -> Loss:
+    def forward(self, energy: Energy, batch, negatives) -> Loss:
         noise = self.base.sample(self.ratio * len(batch.x))
-        positive, negative = energies_of(energy, batch.x, noise)
+        positive, negative = evaluate_all(energy, batch.x, noise)
         log_ratio = math.log(self.ratio)
         logit_data = -positive - self.log_z + self.base(batch.x) - log_ratio
         logit_noise = -negative - self.log_z + self.base(noise) - log_ratio
         loss = softplus(-logit_data).mean() + self.ratio * softplus(logit_noise).mean()
-        metrics = {
-            "energy/data": positive.detach().mean(),
-            "energy/noise": negative.detach().mean(),
-            "energy/gap": (negative.detach().mean() - positive.detach().mean()),
-            "nce/log_z": self.log_z.detach().clone(),
-        }
-        return Loss(loss, metrics)
+        log_z = {"nce/log_z": self.log_z.detach().clone()}
+        return Loss(loss, measure_gap(positive, negative, "noise") | log_z)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ebm_cli.buffers.negatives import Negatives
-from ebm_cli.buffers.replay import Entries
+from ebm_cli.buffers.population import unlabeled
 from ebm_cli.energies.energy import Energy, needs_labels
-from ebm_cli.objectives.objective import Loss, Objective, energies_of
-from ebm_cli.objectives.score_matching import MultiScaleDenoising
+from ebm_cli.objectives.multi_scale_denoising import MultiScaleDenoising
+from ebm_cli.objectives.objective import Loss, Objective, evaluate_all, measure_gap
 from ebm_cli.samplers.recovery import RecoverySampler
 from ebm_cli.utils.tensors import append_dims
 
 
+@dataclass(kw_only=True, eq=False)
 class RecoveryLikelihood(Objective):
     """Maximum likelihood of ``p(y_t | x_(t+1))`` at random levels t (Gao, Song, Poole, Wu & Kingma 2021).
 
@@ -26,55 +29,59 @@ class RecoveryLikelihood(Objective):
 
     Raises:
         ValueError: for another sampler, and for class-conditional energies.
+
+    Example:
+        >>> RecoveryLikelihood().validation_metric is None
+        True
     """
+
+    denoising: float = 0.0
+    first: float = 0.0
 
     uses_chains = True
     double_backward = True
+    validation_metric = None
 
-    def __init__(self, *, denoising: float = 0.0, first: float = 0.0):
-        super().__init__()
-        if denoising < 0 or not 0 <= first < 1:
-            raise ValueError(f"objective needs denoising >= 0 and 0 <= first < 1, got {denoising} and {first}")
-        self.denoising, self.first = denoising, first
+    def __post_init__(self):
+        super().__post_init__()
+        if self.denoising < 0 or not 0 <= self.first < 1:
+            given = f"got {self.denoising} and {self.first}"
+            raise ValueError(f"objective needs denoising >= 0 and 0 <= first < 1, {given}")
 
-    def forward(self, energy: Energy, batch, chains: Negatives) -> Loss:
-        sampler = self.recovery(energy, chains)
+    def forward(self, energy: Energy, batch, negatives: Negatives) -> Loss:
+        sampler = self.need_sampler(energy, negatives)
         if self.progress < self.first:
             return self.denoise(energy, batch, sampler)
-        loss, metrics = self.contrast(energy, batch.x, sampler, chains)
+        loss, metrics = self.contrast(energy, batch.x, sampler, negatives)
         if self.denoising:
             denoised = self.denoise(energy, batch, sampler).loss
             loss, metrics["denoising"] = loss + self.denoising * denoised, denoised.detach()
         return Loss(loss, metrics)
 
-    def recovery(self, energy: Energy, chains: Negatives) -> RecoverySampler:
+    def need_sampler(self, energy: Energy, negatives: Negatives) -> RecoverySampler:
         """The run's sampler, which knows the levels."""
-        if not isinstance(chains.sampler, RecoverySampler):
+        if not isinstance(negatives.sampler, RecoverySampler):
             raise ValueError("objective=recovery needs the levels of sampler=recovery")
         if needs_labels(energy):
             raise ValueError("objective=recovery: chains have no labels; use a model without them")
-        return chains.sampler
+        return negatives.sampler
 
-    def contrast(self, energy: Energy, x: Tensor, sampler: RecoverySampler, chains: Negatives) -> tuple[Tensor, dict]:
+    def contrast(
+        self, energy: Energy, x: Tensor, sampler: RecoverySampler, negatives: Negatives
+    ) -> tuple[Tensor, dict]:
         """The weighted contrast of ``y_t`` and of what chains recover from ``x_(t+1)``."""
         levels = sampler.levels
-        t = torch.randint(len(levels), (len(x),), device=x.device, generator=chains.generator)
+        t = torch.randint(len(levels), (len(x),), device=x.device, generator=negatives.generator)
         of = lambda name: sampler.row(name, t, x)  # noqa: E731
         less = append_dims(of("clean"), x) * x + append_dims(of("noise"), x) * torch.randn_like(x)
         y = append_dims(of("scale"), x) * less
         noisy = y + append_dims(of("std"), x) * torch.randn_like(x)
-        seen = chains.frozen.of(energy, noisy)
-        chain = sampler.recover(seen, noisy, t, sampler.n_steps // len(levels), chains.generator)
+        copy = negatives.frozen.of(energy, noisy)
+        chain = sampler.recover(copy, noisy, t, sampler.n_steps // len(levels), negatives.generator)
         conditioning = of("conditioning")
-        positive, negative = energies_of(energy.given(t=torch.cat([conditioning, conditioning])), y, chain.x)
-        none = torch.full_like(t, -1)
-        chains.latest = Entries((chain.x / append_dims(of("scale"), x))[t.argsort(stable=True)], none, none)
-        metrics = {
-            "energy/data": positive.detach().mean(),
-            "energy/samples": negative.detach().mean(),
-            "energy/gap": (negative - positive).detach().mean(),
-            "chain/grad_norm": chain.stats["grad_norm"].mean(),
-        }
+        positive, negative = evaluate_all(energy.given(t=torch.cat([conditioning, conditioning])), y, chain.x)
+        negatives.latest = unlabeled((chain.x / append_dims(of("scale"), x))[t.argsort(stable=True)])
+        metrics = measure_gap(positive, negative) | {"chain/grad_norm": chain.stats["grad_norm"].mean()}
         return (of("weight") * (positive - negative)).mean(), metrics
 
     def denoise(self, energy: Energy, batch, sampler: RecoverySampler) -> Loss:

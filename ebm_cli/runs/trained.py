@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ebm_cli.buffers.replay import unflat
 from ebm_cli.config import ConfigError, build
 from ebm_cli.config.launch import find_run
 from ebm_cli.energies import Base, Energy, Support
@@ -177,7 +176,7 @@ def open_closed_form(cfg, directory: Path, num_samples: int) -> TrainedModel:
 
 def frozen_copies_of(precision: str, content: dict) -> FrozenCopies:
     """The view of a run's chains, in the memory format that its training settled on: the same command rounds alike."""
-    return FrozenCopies(precision, channels_last=bool(content["ranks"][0]["chains"]["frozen"]["channels_last"]))
+    return FrozenCopies(precision, channels_last=bool(content["ranks"][0]["negatives"]["frozen"]["channels_last"]))
 
 
 def kept_chains(subject: TrainedModel) -> Tensor | None:
@@ -185,14 +184,14 @@ def kept_chains(subject: TrainedModel) -> Tensor | None:
     if subject.config is None or subject.config.get("run") is None:
         return None
     content = read_checkpoint(checkpoint_of(find_run(subject.config["run"]), subject.config.get("checkpoint", "last")))
-    entries = content["ranks"][0]["chains"]["entries"] if content.get("ranks") else None
-    if entries is None:
+    population = content["ranks"][0]["negatives"]["population"] if content.get("ranks") else None
+    if population is None:
         return None
     kept = content["hyper_parameters"]
     buffer = build(kept["config"]["buffer"], "buffer")
     buffer.keep_within(Support(**kept["facts"]["support"]))
-    buffer.entries = unflat(entries)
-    return buffer.at(slice(None)).x
+    buffer.load_state(population)
+    return buffer.stored().x
 
 
 def default_steps(config: dict) -> tuple[int, int | None]:
@@ -203,7 +202,7 @@ def default_steps(config: dict) -> tuple[int, int | None]:
     A preset that knows better says so in ``sample_steps``.
     """
     objective, k = config["objective"], config["sampler"].get("n_steps", 1000)
-    start, restart_probability = objective.get("start"), config["buffer"]["restart_probability"]
+    start, restart_probability = objective.get("start"), config["buffer"].get("restart_probability")
     if config.get("sample_steps"):
         return config["sample_steps"], None
     if start == "noise":

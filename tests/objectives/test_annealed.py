@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
+from ebm_cli.buffers.levels import LevelWalkers
 from ebm_cli.buffers.negatives import Negatives
-from ebm_cli.buffers.replay import ReplayBuffer
 from ebm_cli.datasets import Batch
 from ebm_cli.energies import Energy, FullGaussianBase, GaussianBase, Tilted, UniformBox, box
 from ebm_cli.models import MLP, NoiseMLP
@@ -116,10 +116,10 @@ def test_denoising_ends_inside_the_box():
 # Training ----------------------------------------------------------------------------------------------------------
 
 
-def chains_for(sampler, variance=2.25):
+def chains_for(sampler, variance=2.25, **options):
     base = GaussianBase((1,), std=math.sqrt(variance)).double()
     data = lambda n, g: (math.sqrt(2.25) * torch.randn(n, 1, generator=g, dtype=torch.float64), None)  # noqa: E731
-    return Negatives(sampler, ReplayBuffer(size=4), base, data)
+    return Negatives(sampler, LevelWalkers(**options), base, data)
 
 
 def test_the_gradient_vanishes_at_the_data_and_points_to_it_elsewhere():
@@ -127,9 +127,9 @@ def test_the_gradient_vanishes_at_the_data_and_points_to_it_elsewhere():
     slopes = {}
     for variance in (1.0, 2.25, 5.0):
         torch.manual_seed(0)
-        energy, objective = Noised(variance), AnnealedChains(chains=4000, n_steps=30, first=0.0)
+        energy, objective = Noised(variance), AnnealedChains(n_steps=30, first=0.0)
         short = AnnealedLangevin(n_steps=40, **{**LEVELS, "step_size": 0.05 * 0.3**2})  # little bias of the step
-        chains = chains_for(short, variance)
+        chains = chains_for(short, variance, size=4000)
         for step in range(25):
             energy.zero_grad() if step < 10 else None
             objective(energy, Batch(x, None), chains).loss.backward()
@@ -138,23 +138,23 @@ def test_the_gradient_vanishes_at_the_data_and_points_to_it_elsewhere():
 
 
 def test_chains_go_down_the_levels_and_start_over():
-    energy, objective = Noised(2.25), AnnealedChains(chains=300, n_steps=1, first=0.0, advance=(1.0, 1.0))
-    chains = chains_for(AnnealedLangevin(n_steps=40, **LEVELS))
+    energy, objective = Noised(2.25), AnnealedChains(n_steps=1, first=0.0)
+    chains = chains_for(AnnealedLangevin(n_steps=40, **LEVELS), size=300, advance=(1.0, 1.0))
     x = torch.randn(300, 1, dtype=torch.float64)
     objective(energy, Batch(x, None), chains)
-    before = objective.kept["level"].clone()
+    before = chains.buffer.chains["level"].clone()
     objective(energy, Batch(x, None), chains)
-    assert torch.equal(objective.kept["level"], (before + 1) % 4)
-    new = objective.kept["x"][before == 3]
+    assert torch.equal(chains.buffer.chains["level"], (before + 1) % 4)
+    new = chains.buffer.chains["x"][before == 3]
     assert float(new.var()) == pytest.approx(2.25 + 9.0, rel=0.5)
 
 
 def test_denoising_comes_first_then_chains_and_both_where_asked():
     energy, x = Noised(2.25), torch.randn(50, 1, dtype=torch.float64)
-    chains = chains_for(AnnealedLangevin(n_steps=40, **LEVELS))
-    objective = AnnealedChains(chains=100, first=0.5, denoising=0.3)
+    chains = chains_for(AnnealedLangevin(n_steps=40, **LEVELS), size=100)
+    objective = AnnealedChains(first=0.5, denoising=0.3)
     objective.progress = 0.4
-    assert "score/norm" in objective(energy, Batch(x, None), chains).metrics and not objective.kept
+    assert "score/norm" in objective(energy, Batch(x, None), chains).metrics and not chains.buffer.chains
     objective.progress = 0.5
     found = objective(energy, Batch(x, None), chains)
     assert "denoising" in found.metrics and "energy/gap" in found.metrics
@@ -162,11 +162,11 @@ def test_denoising_comes_first_then_chains_and_both_where_asked():
 
 def test_its_state_goes_on():
     energy, x = Noised(2.25), torch.randn(50, 1, dtype=torch.float64)
-    one, other = AnnealedChains(chains=100, first=0.0), AnnealedChains(chains=100, first=0.0)
-    chains = [chains_for(AnnealedLangevin(n_steps=40, **LEVELS)) for _ in range(2)]
+    one, other = AnnealedChains(first=0.0), AnnealedChains(first=0.0)
+    chains = [chains_for(AnnealedLangevin(n_steps=40, **LEVELS), size=100) for _ in range(2)]
     one(energy, Batch(x, None), chains[0])
-    other.load_rank_state({k: v.clone() for k, v in one.rank_state().items()})
-    chains[1].load_state(chains[0].state())
+    state = chains[0].state()
+    chains[1].load_state(state | {"population": {k: v.clone() for k, v in state["population"].items()}})
     losses = []
     for objective, mine in zip((one, other), chains, strict=True):
         torch.manual_seed(5)
@@ -177,17 +177,17 @@ def test_its_state_goes_on():
 @pytest.mark.parametrize(
     ("make", "word"),
     [
-        (lambda: AnnealedChains(advance=(0.5, 0.1)), "objective.advance"),
+        (lambda: LevelWalkers(advance=(0.5, 0.1)), "buffer.advance"),
         (lambda: AnnealedChains(first=1.0), "first"),
         (lambda: AnnealedLangevin(denoise=True, over="temperature"), "over=noise"),
         (lambda: MLP((2,)).given(t=torch.ones(3))(torch.zeros(3, 2)), "MLP knows no noise levels; use model=noise_mlp"),
         (lambda: MLP((2,)).given(t=torch.ones(3)).value_and_grad(torch.zeros(3, 2)), "MLP knows no noise levels"),
         (lambda: AnnealedChains()(Noised(1.0), Batch(torch.zeros(2, 1), None), chains_for(Langevin())), "over=noise"),
         (
-            lambda: AnnealedChains(chains=2, first=0.0)(
-                Noised(1.0), Batch(torch.zeros(3, 1).double(), None), chains_for(AnnealedLangevin(**LEVELS))
+            lambda: AnnealedChains(first=0.0)(
+                Noised(1.0), Batch(torch.zeros(3, 1).double(), None), chains_for(AnnealedLangevin(**LEVELS), size=2)
             ),
-            "objective.chains=2",
+            "buffer.size=2",
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_gradient_penalty_is_that_of_the_energy_under_the_labels_of_the_data():
 
     x, y = torch.ones(4, 1, dtype=torch.float64), torch.tensor([0, 0, 0, 1])
     energy, objective = PerLabel(2.0), ContrastiveDivergence(gradient_penalty=1.0)
-    assert float(objective.slope_penalty(energy, Batch(x, y)).detach()) == pytest.approx(4.0 / 4)
+    assert float(objective.penalize_slope(energy, Batch(x, y)).detach()) == pytest.approx(4.0 / 4)
 
 
 class TwoWells(Energy):

@@ -14,7 +14,7 @@ from ebm_cli.buffers.replay import ReplayBuffer
 from ebm_cli.datasets import Batch
 from ebm_cli.energies import Energy, GaussianBase
 from ebm_cli.objectives import EnergyMatching
-from ebm_cli.objectives.energy_matching import transported
+from ebm_cli.objectives.energy_matching import transport
 from ebm_cli.samplers import MALA, Langevin, Ramp
 
 
@@ -41,7 +41,7 @@ def test_transport_is_the_cheapest_of_all_pairings():
     start, x = torch.randn(5, 2), torch.randn(5, 2) + 1
     cost = lambda rows: float((rows - x).square().sum())  # noqa: E731
     best = min(cost(start[list(order)]) for order in itertools.permutations(range(5)))
-    assert cost(transported(start, x)) == pytest.approx(best, rel=1e-6)
+    assert cost(transport(start, x)) == pytest.approx(best, rel=1e-6)
 
 
 def test_without_the_second_phase_the_loss_is_that_of_the_flow_alone():
@@ -79,7 +79,7 @@ def test_the_likelihood_is_at_its_best_where_the_curvature_is_temperature_over_v
     slopes = {}
     for factor in (0.5, 1.0, 2.0):
         energy, chains = Quadratic(k=factor * temperature / variance), chains_for(sampler, math.sqrt(variance / factor))
-        term, _ = objective.contrast(energy, x, chains)
+        term, _ = objective.raise_likelihood(energy, x, chains)
         term.backward()
         slopes[factor] = float(energy.k.grad)
     # d/dk of E V(data) - E V(negatives) = (s^2 - temperature / k) / 2, the half from data not quite mixed
@@ -91,7 +91,7 @@ def test_the_likelihood_is_at_its_best_where_the_curvature_is_temperature_over_v
 def test_half_of_the_negatives_stay_hot_at_data_and_half_come_from_the_base():
     sampler = Langevin(n_steps=10, step_size=0.01, temperature=Ramp(begin=9, end=9, top=0.02))
     chains, x = chains_for(sampler, std=0.1), torch.full((2000, 1), 50.0, dtype=torch.float64)
-    negatives = EnergyMatching().negatives(Quadratic(k=0.0), x, chains)
+    negatives = EnergyMatching().draw(Quadratic(k=0.0), x, chains)
     assert float(negatives[:1000].std()) == pytest.approx(math.sqrt(2 * 0.01 * 0.02 * 10), rel=0.1)
     assert float(negatives[:1000].mean()) == pytest.approx(50, abs=0.05)
     assert float(negatives[1000:].std()) == pytest.approx(0.1, rel=0.1)  # heated in the last step alone
@@ -101,9 +101,9 @@ def test_the_highest_negatives_are_left_out_and_the_term_is_bounded():
     sampler = Langevin(n_steps=1, step_size=1e-6, temperature=Ramp(begin=9, end=9, top=0.0))
     x = torch.zeros(100, 1, dtype=torch.float64)
     energy, chains = Quadratic(k=1.0), chains_for(sampler, std=100.0)
-    free = EnergyMatching(contrast=1.0, trim=0.0, floor=None).contrast(energy, x, chains)[0]
-    trimmed = EnergyMatching(contrast=1.0, trim=0.5, floor=None).contrast(energy, x, chains)[0]
-    bounded = EnergyMatching(contrast=1.0, trim=0.0, floor=0.02).contrast(energy, x, chains)[0]
+    free = EnergyMatching(contrast=1.0, trim=0.0, floor=None).raise_likelihood(energy, x, chains)[0]
+    trimmed = EnergyMatching(contrast=1.0, trim=0.5, floor=None).raise_likelihood(energy, x, chains)[0]
+    bounded = EnergyMatching(contrast=1.0, trim=0.0, floor=0.02).raise_likelihood(energy, x, chains)[0]
     assert float(free) < -1000 and abs(float(trimmed)) < 1e-6 and float(bounded) == pytest.approx(-0.02)
 
 

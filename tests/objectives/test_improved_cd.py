@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def chains_for(sampler, **options):
 
 def gradient(objective, sampler):
     energy, chains = Quadratic(), chains_for(sampler)
-    chains.from_buffer(20)  # fills it
+    chains.buffer.draw(20, chains)  # fills it
     chains.generator.manual_seed(5)
     found = objective(energy, Batch(torch.ones(20, 1, dtype=torch.float64), None), chains)
     found.loss.backward()
@@ -52,9 +53,9 @@ def test_the_extra_gradient_of_one_step_is_the_closed_form(noise):
     plain, _ = gradient(ContrastiveDivergence(), sampler)
     improved, after = gradient(ImprovedCD(kl=1.0, entropy=0.0), sampler)
     chains = chains_for(sampler)
-    chains.from_buffer(20)
+    chains.buffer.draw(20, chains)
     chains.generator.manual_seed(5)
-    index, entries = chains.from_buffer(20)
+    index, entries = chains.buffer.draw(20, chains)
     exact = (THETA * after * (-ETA * entries.x)).mean()
     assert improved - plain == pytest.approx(float(exact), rel=1e-5)
 
@@ -87,20 +88,21 @@ def test_nearest_distances_estimate_the_entropy(d):
 
 def test_drawn_chains_are_augmented_and_kept_ones_are_not():
     chains = chains_for(Langevin(n_steps=1, step_size=1e-9), augment=lambda x: x + 100)
-    x = chains.negatives(Quadratic(), 20).x
+    x = chains.sample(Quadratic(), 20).x
     assert float(x.min()) > 50
     assert int((chains.buffer.entries.x > 50).sum()) == 20
 
 
 def test_a_reservoir_keeps_every_chain_with_equal_chance():
-    buffer, generator = ReplayBuffer(size=50, write="reservoir"), torch.Generator().manual_seed(0)
+    buffer = ReplayBuffer(size=50, replace="reservoir")
+    source = SimpleNamespace(generator=torch.Generator().manual_seed(0))
     entries = lambda value: Entries(torch.full((20, 1), float(value)), torch.zeros(20).long(), torch.zeros(20).long())  # noqa: E731
     counts = torch.zeros(21)
     for _ in range(300):
         buffer.cursor = 0
         buffer.fill(torch.zeros(50, 1), torch.zeros(50).long())
         for turn in range(1, 21):
-            buffer.write(torch.arange(20), entries(turn), generator)
+            buffer.write(torch.arange(20), entries(turn), source)
         counts += torch.bincount(buffer.entries.x[:, 0].long(), minlength=21)
     share = counts / counts.sum()  # of 50 that filled it and 20 writes of 20
     assert float(share[0]) == pytest.approx(50 / 450, rel=0.1)

@@ -10,7 +10,7 @@ from torch import nn
 
 from ebm_cli import datasets
 from ebm_cli.buffers.negatives import Negatives
-from ebm_cli.buffers.replay import ReplayBuffer
+from ebm_cli.buffers.weighted import WeightedWalkers
 from ebm_cli.energies import BernoulliBase, Energy, GaussianBase, Support
 from ebm_cli.objectives import Jarzynski
 from ebm_cli.samplers import HMC, MALA, Gibbs, Langevin
@@ -94,9 +94,9 @@ def test_gibbs_walkers_know_log_z_of_independent_bits():
     assert float(log_mean_exp(walkers["log_w"])) == pytest.approx(exact, abs=0.02)
 
 
-def chains_for(sampler, seed=0):
+def chains_for(sampler, seed=0, **walkers):
     data = lambda n, g: (torch.randn(n, 1, generator=g, dtype=torch.float64), None)  # noqa: E731
-    return Negatives(sampler, ReplayBuffer(size=64), GaussianBase((1,)).double(), data, seed=seed)
+    return Negatives(sampler, WeightedWalkers(**walkers), GaussianBase((1,)).double(), data, seed=seed)
 
 
 def train(objective, energy, chains, x, n, lr):
@@ -114,8 +114,9 @@ def test_training_reports_its_true_loss_and_finds_the_precision(resample_below):
     torch.manual_seed(0)
     x = 0.5 * torch.randn(5000, 1, dtype=torch.float64)
     variance = float(x.square().mean())
-    energy, objective = Quadratic(1.0), Jarzynski(walkers=10000, witnesses=20000, resample_below=resample_below)
-    metrics = train(objective, energy, chains_for(Langevin(n_steps=1, step_size=0.1)), x, 60, lr=4.0)
+    energy, objective = Quadratic(1.0), Jarzynski()
+    options = {"size": 10000, "witnesses": 20000, "resample_below": resample_below}
+    metrics = train(objective, energy, chains_for(Langevin(n_steps=1, step_size=0.1), **options), x, 60, lr=4.0)
     k = 1 / variance
     assert float(energy.k) == pytest.approx(k, rel=0.05)
     entropy = 0.5 * math.log(2 * math.pi * math.e * variance)
@@ -126,33 +127,33 @@ def test_training_reports_its_true_loss_and_finds_the_precision(resample_below):
 def test_held_out_cross_entropy_is_that_of_the_weights_that_are_judged():
     """Log Z is taken over from the walkers' energy to any other one, here of precision 2."""
     torch.manual_seed(0)
-    objective, chains = Jarzynski(witnesses=40000), chains_for(Langevin(n_steps=2, step_size=0.1))
-    assert objective.validation(Quadratic(2.0), datasets.Batch(torch.ones(1, 1), None), chains) is None
+    objective, chains = Jarzynski(), chains_for(Langevin(n_steps=2, step_size=0.1), witnesses=40000)
+    assert objective.validate(Quadratic(2.0), datasets.Batch(torch.ones(1, 1), None), chains) is None
     train(objective, Quadratic(1.5), chains, torch.ones(8, 1, dtype=torch.float64), 3, lr=0.0)
     batch = datasets.Batch(torch.ones(1, 1, dtype=torch.float64), None)
-    name, value = objective.validation(Quadratic(2.0), batch, chains)
-    assert name == "cross_entropy"
+    value = objective.validate(Quadratic(2.0), batch, chains)
+    assert objective.validation_metric == "cross_entropy"
     assert float(value) == pytest.approx(0.5 * math.log(2 * math.pi / 2) + 1.0, abs=0.01)
 
 
 def test_the_gradient_is_that_of_the_weighted_walkers():
     """At precision 4 with walkers from precision 1, before any move: d loss / dk is (var_data - 1/4) / 2 by weights."""
     torch.manual_seed(0)
-    energy, objective = Quadratic(4.0), Jarzynski(walkers=200000, witnesses=0, resample_below=0)
-    x = torch.ones(4, 1, dtype=torch.float64)
-    objective(energy, datasets.Batch(x, None), chains_for(Langevin(n_steps=1, step_size=0.1))).loss.backward()
+    energy, x = Quadratic(4.0), torch.ones(4, 1, dtype=torch.float64)
+    chains = chains_for(Langevin(n_steps=1, step_size=0.1), size=200000, witnesses=0, resample_below=0.0)
+    Jarzynski()(energy, datasets.Batch(x, None), chains).loss.backward()
     assert float(energy.k.grad) == pytest.approx(0.5 * (1 - 0.25), abs=0.005)
 
 
 def test_walkers_that_teach_flatter_the_loss_and_witnesses_do_not():
     """Few walkers at a large learning rate: their log Z falls below the truth, that of witnesses does not."""
     torch.manual_seed(0)
-    energy, objective = Quadratic(1.0), Jarzynski(walkers=8, witnesses=20000)
-    chains = chains_for(Langevin(n_steps=1, step_size=0.1))
+    energy, objective = Quadratic(1.0), Jarzynski()
+    chains = chains_for(Langevin(n_steps=1, step_size=0.1), size=8, witnesses=20000)
     metrics = train(objective, energy, chains, 0.5 * torch.randn(5000, 1, dtype=torch.float64), 100, lr=2.0)
     log_z = -0.5 * math.log(float(energy.k))
     assert float(metrics["jarzynski/log_z"]) == pytest.approx(log_z, abs=0.3)
-    assert float(objective.walkers.log_z(energy, chains)[0]) < log_z - 0.5
+    assert float(chains.buffer.estimate_log_z(energy, chains)[0]) < log_z - 0.5
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_without_labels_chains_follow_the_marginal_energy():
 
 
 def test_hidden_labels_become_random_ones_where_chains_need_one():
-    chains = chains_for(Langevin(n_steps=1, step_size=1e-6), start="data", restart="data")
-    y = JEM(labels="own").negatives(Wells(), Batch(torch.zeros(400, 1), None), chains).y
+    chains = chains_for(Langevin(n_steps=1, step_size=1e-6), start="data", restart_from="data")
+    y = JEM(labels="own").draw(Wells(), Batch(torch.zeros(400, 1), None), chains).y
     assert set(y.tolist()) == {0, 1}
     assert float(y.float().mean()) == pytest.approx(0.5, abs=0.1)
 
@@ -72,13 +72,13 @@ def test_hidden_labels_become_random_ones_where_chains_need_one():
 
 def test_hidden_labels_are_left_out_of_the_cross_entropy():
     """Energies (0, log 3) give p(0) = 3/4; of four examples one is labeled 0 and one 1."""
-    from ebm_cli.objectives.classifiers import classification
+    from ebm_cli.objectives.classifier import classify
 
     energies = torch.tensor([0.0, math.log(3)]).repeat(4, 1)
-    nll, scores = classification(energies, torch.tensor([0, -1, 1, -1]))
+    nll, scores = classify(energies, torch.tensor([0, -1, 1, -1]))
     assert float(nll) == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
     assert float(scores["classifier/accuracy"]) == pytest.approx(0.5)
-    assert float(classification(energies, torch.full((4,), -1))[0]) == 0.0
+    assert float(classify(energies, torch.full((4,), -1))[0]) == 0.0
 
 
 def test_labeled_hides_the_other_labels_from_training_alone():

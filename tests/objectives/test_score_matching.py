@@ -115,7 +115,7 @@ def test_every_level_has_its_own_optimum(sigma):
 
     torch.manual_seed(1)
     objective = MultiScaleDenoising(sigma_min=0.1, sigma_max=5.0, data_std=1.5)
-    loss, _ = objective.denoising(Level((1,)), x, torch.full((len(x),), sigma, dtype=x.dtype), torch.randn_like(x))
+    loss, _ = objective.denoise(Level((1,)), x, torch.full((len(x),), sigma, dtype=x.dtype), torch.randn_like(x))
     (slope,) = torch.autograd.grad(loss.mean(), p)
     curvature = 2 * (VARIANCE + sigma**2) * sigma**4 * (sigma**2 + 1.5**2) / (sigma * 1.5) ** 2
     assert abs(float(slope / curvature)) < 0.02 * float(p)
@@ -133,7 +133,7 @@ def test_energy_discrepancy_equals_its_integral_over_copies():
 
 def test_the_stabilizer_counts_as_copies_of_the_same_energy():
     positive, negative = torch.tensor([0.5]), torch.tensor([[1.0, -2.0]])
-    loss = EnergyDiscrepancy(copies=2, stabilizer=1.5).discrepancy(positive, negative)
+    loss = EnergyDiscrepancy(copies=2, stabilizer=1.5).compare(positive, negative)
     assert float(loss) == pytest.approx(math.log((1.5 + math.exp(-0.5) + math.exp(2.5)) / 2), abs=1e-6)
 
 

@@ -71,7 +71,7 @@ def test_logits_are_those_of_the_authors_forward_pass(released):
 def test_the_replay_buffer_comes_along_as_chains(released):
     folder, _, buffer = released
     content = read_checkpoint(folder / "runs" / "jem" / "a" / "checkpoints" / "last.ckpt")
-    entries = content["ranks"][0]["chains"]["entries"]
+    entries = content["ranks"][0]["negatives"]["population"]
     assert torch.equal(entries["x"], buffer) and set(entries["y"].tolist()) == {-1}
 
 

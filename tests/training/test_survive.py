@@ -149,8 +149,7 @@ def test_reading_a_checkpoint_checks_every_record(tmp_path):
 
 def rank_state(first: int, n: int) -> dict:
     rows = torch.arange(first, first + n)
-    entries = {"x": rows[:, None].float(), "y": rows, "age": rows}
-    population = {**entries, "cursor": 3, "log_w": rows.float(), "log_z": 1.5}
+    population = {"x": rows[:, None].float(), "y": rows, "age": rows, "cursor": 3, "log_w": rows.float(), "log_z": 1.5}
     frozen = {"channels_last": None}
     return {"negatives": {"population": population, "generator": torch.zeros(1), "frozen": frozen}}
 
@@ -159,10 +158,9 @@ def rank_state(first: int, n: int) -> dict:
 def test_chains_are_shared_out_anew_without_loss(world):
     ranks = [rank_state(0, 6), rank_state(6, 6)]
     parts = [share_out(ranks, rank, world) for rank in range(world)]
-    for key in ("x", "y", "age"):
-        together = torch.cat([part["negatives"]["population"][key].flatten() for part in parts])
-        assert together.tolist() == list(range(12))
     populations = [part["negatives"]["population"] for part in parts]
-    assert torch.cat([population["log_w"] for population in populations]).tolist() == list(range(12))
+    for key in ("x", "y", "age", "log_w"):
+        together = torch.cat([population[key].flatten() for population in populations])
+        assert together.tolist() == list(range(12))
     assert all(population["log_z"] == 1.5 and population["cursor"] == 0 for population in populations)
     assert all(part["negatives"]["generator"] is None for part in parts)

@@ -64,7 +64,7 @@ class FIDDuringTraining(pl.Callback):
             self.distance = FrechetInceptionDistance(**options)
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        kept = module.chains.stored(self.n)
+        kept = module.negatives.stored(self.n)
         if (trainer.current_epoch + 1) % self.every_n_epochs or kept is None or not trainer.is_global_zero:
             return
         data = trainer.datamodule
