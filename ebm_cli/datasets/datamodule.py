@@ -207,6 +207,13 @@ class DataModule(pl.LightningDataModule, abc.ABC):
             generator=torch.Generator(),  # else every epoch would take a number from the global generator
         )
 
+    def val_dataloader(self) -> DataLoader | list:
+        """One batch of at most 500 validation examples, clean; nothing where no split is held out."""
+        split = self.split("validation", 500)
+        if not len(split.x):
+            return []
+        return DataLoader([Batch(*split)], batch_size=None, generator=torch.Generator())
+
     def place(self) -> tuple[int, int, int]:
         """Rank, number of processes, and epoch to begin with: 0, 1, 0 without a trainer.
 
