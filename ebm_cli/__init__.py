@@ -10,3 +10,27 @@ Conventions, the same everywhere in this package:
 """
 
 __version__ = "0.1.0"
+
+PUBLIC = {  # where each name of the public API lives; imported when it is first used, since the commands start fast
+    "load_energy": "ebm_cli.runs.trained",
+    "TrainedModel": "ebm_cli.runs.trained",
+    "Energy": "ebm_cli.energies",
+    "Network": "ebm_cli.models",
+    "Sampler": "ebm_cli.samplers",
+    "Objective": "ebm_cli.objectives",
+    "Metric": "ebm_cli.metrics",
+    "DataModule": "ebm_cli.datasets",
+    "Task": "ebm_cli.tasks",
+}
+
+
+def __getattr__(name: str):
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'ebm_cli' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])

@@ -63,12 +63,12 @@ def sample(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from ebm_cli.config import build
-    from ebm_cli.runs.trained import open_trained_model
+    from ebm_cli.runs.trained import TrainedModel
 
     directory = Path(HydraConfig.get().runtime.output_dir)
     if cfg.num_samples < 1:
         raise ConfigError(f"num_samples={cfg.num_samples}: must be at least 1")
-    subject = open_trained_model(cfg, directory, num_samples=cfg.num_samples)
+    subject = TrainedModel.from_config(cfg, directory, num_samples=cfg.num_samples)
     warn_beyond_horizon(subject)
     task = build(cfg.task, "task")
     since = time.monotonic()

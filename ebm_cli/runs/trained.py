@@ -15,7 +15,7 @@ from ebm_cli.models.assemble import build_energy
 from ebm_cli.overrides.frozen import FrozenCopies
 from ebm_cli.runs.files import checkpoint_of, read_checkpoint
 from ebm_cli.runs.generate import generate
-from ebm_cli.runs.samples import Samples
+from ebm_cli.runs.samples import Samples, read_samples
 from ebm_cli.samplers import Sampler
 from ebm_cli.utils import distributed
 
@@ -50,10 +50,13 @@ def load_energy(path: str | Path, device: str | torch.device = "cpu") -> Energy:
 
 @dataclass
 class TrainedModel:
-    """A trained model with all that is needed to sample and to measure it.
+    """A trained model with all that is needed to sample and to measure it, whichever way it was made.
+
+    ``from_config`` takes what a command means; ``from_run``, ``from_closed_form``, ``from_samples`` and ``from_module``
+    are the four ways there are.
 
     Attributes:
-        energy: frozen; None when only a file of samples is judged.
+        energy: frozen; None where there is only a file of samples.
         base: where fresh chains start.
         sampler: transition that generates.
         data: the DataModule of the data set.
@@ -64,8 +67,8 @@ class TrainedModel:
         directory: where results are written.
         config: the composed config.
         samples: given samples (``samples=file.npz``), or None.
-        drawn: samples by (seed, number, steps), so that several metrics judge the same ones.
-        frozen: what chains see of networks.
+        drawn: samples by (seed, number, steps), so that several metrics measure the same ones.
+        frozen: the copies of networks that chains run on.
     """
 
     energy: Energy | None
@@ -83,8 +86,136 @@ class TrainedModel:
     frozen: FrozenCopies = field(default_factory=lambda: FrozenCopies(channels_last=False))
     drawn: dict = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def from_config(cls, cfg, directory: Path, num_samples: int) -> TrainedModel:
+        """The trained model that a composed config of ebm-sample or ebm-eval means.
+
+        Raises:
+            ConfigError: as ``from_run`` and ``from_closed_form`` do.
+        """
+        if cfg.threads:
+            torch.set_num_threads(cfg.threads)
+        make = cls.from_closed_form if cfg.run is None else cls.from_run
+        return make(cfg, directory, num_samples)
+
+    @classmethod
+    def from_run(cls, cfg, directory: Path, num_samples: int) -> TrainedModel:
+        """The model that the run ``cfg.run`` trained.
+
+        Chains are as long as suits the training, unless the command line gives another ``sampler.n_steps``.
+
+        Raises:
+            ConfigError: without a run, without its checkpoint, or with data of another shape.
+        """
+        data = build(cfg.dataset, "dataset", seed=cfg.seed)
+        content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
+        base, energy = energy_from(content)
+        check_inputs(data, content["hyper_parameters"]["facts"], cfg.checkpoint)
+        trained = content["hyper_parameters"]["config"]
+        n_steps, horizon = default_steps(trained | {"sample_steps": cfg.get("sample_steps")})
+        wanted = cfg.sampler.get("n_steps")
+        if wanted is not None and wanted != trained["sampler"].get("n_steps"):
+            n_steps = wanted
+        device = distributed.join(cfg)
+        return cls(
+            energy=energy.to(device),
+            base=base.to(device),
+            sampler=build(cfg.sampler, "sampler"),
+            data=data,
+            n_steps=n_steps,
+            horizon=horizon,
+            seed=cfg.seed,
+            num_samples=num_samples,
+            directory=distributed.own(directory),
+            config=cfg,
+            device=device,
+            frozen=frozen_copies_of(cfg.frozen_copy, content),
+        )
+
+    @classmethod
+    def from_closed_form(cls, cfg, directory: Path, num_samples: int) -> TrainedModel:
+        """A closed-form energy that ``model=`` names without a run, its exact draws in the place of data.
+
+        Raises:
+            ConfigError: without a model, or with one that needs data to be built.
+        """
+        from ebm_cli.datasets.exact import Exact
+        from ebm_cli.samplers.path import base_for
+
+        if cfg.get("model") is None:
+            raise ConfigError("run=: name a run directory, or train one first")
+        try:
+            energy = build(cfg.model, "model")
+        except TypeError as error:
+            raise ConfigError(f"model={cfg.name}: needs data, so train it first ({error})") from error
+        device, sampler = distributed.join(cfg), build(cfg.sampler, "sampler")
+        return cls(
+            energy=energy.to(device),
+            base=base_for(energy.to(device)),
+            sampler=sampler,
+            data=Exact(energy, cfg.name, cfg.seed),
+            n_steps=sampler.n_steps,
+            horizon=None,
+            seed=cfg.seed,
+            num_samples=num_samples,
+            directory=distributed.own(directory),
+            config=cfg,
+            device=device,
+            frozen=FrozenCopies("none"),
+        )
+
+    @classmethod
+    def from_samples(cls, cfg, directory: Path) -> TrainedModel:
+        """No model, only the samples in ``cfg.samples`` and the data set to compare them with.
+
+        Raises:
+            ConfigError: for a file that does not hold inputs of these data.
+        """
+        data = build(cfg.dataset, "dataset", seed=cfg.seed)
+        return cls(
+            energy=None,
+            base=None,
+            sampler=None,
+            data=data,
+            n_steps=0,
+            horizon=None,
+            seed=cfg.seed,
+            num_samples=0,
+            directory=directory,
+            config=cfg,
+            samples=read_samples(cfg.samples, data),
+        )
+
+    @classmethod
+    def from_module(cls, module, data, directory: Path, num_samples: int) -> TrainedModel:
+        """The model that an EnergyModule has trained, its averaged weights in place; training is over, so it is frozen.
+
+        Args:
+            module: the trained EnergyModule.
+            data: its DataModule.
+            directory: the run directory.
+            num_samples: how many samples ``draw`` makes.
+        """
+        config = module.config
+        n_steps, horizon = default_steps(config)
+        copies = FrozenCopies(config["frozen_copy"], channels_last=bool(module.chains.frozen.channels_last))
+        return cls(
+            energy=module.energy.eval().requires_grad_(False),
+            base=module.base.eval().requires_grad_(False),
+            sampler=build(config["sampler"], "sampler"),
+            data=data,
+            n_steps=n_steps,
+            horizon=horizon,
+            seed=config["seed"],
+            num_samples=num_samples,
+            directory=directory,
+            config=config,
+            device=module.device,
+            frozen=copies,
+        )
+
     def draw(self, n: int | None = None, n_steps: int | None = None) -> Samples:
-        """``n`` samples from fresh noise, or the given ones where nothing is asked for; drawn once, then kept."""
+        """``n`` samples from fresh noise, or the given ones where no number is requested; drawn once, then kept."""
         if n is None and n_steps is None and self.samples is not None:
             return self.samples
         if self.sampler is None or self.energy is None:
@@ -93,44 +224,6 @@ class TrainedModel:
         if wanted not in self.drawn:
             self.drawn[wanted] = generate(self, *wanted[1:])
         return self.drawn[wanted]
-
-
-def open_trained_model(cfg, directory: Path, num_samples: int) -> TrainedModel:
-    """The trained model that a composed config of ebm-sample or ebm-eval means.
-
-    Chains are as long as suits the training, unless the command line gives another ``sampler.n_steps``.
-
-    Raises:
-        ConfigError: without a run, without its checkpoint, or with data of another shape.
-    """
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    if cfg.run is None:
-        return open_closed_form(cfg, directory, num_samples)
-    data = build(cfg.dataset, "dataset", seed=cfg.seed)
-    content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
-    base, energy = energy_from(content)
-    check_inputs(data, content["hyper_parameters"]["facts"], cfg.checkpoint)
-    kept = content["hyper_parameters"]["config"]
-    n_steps, horizon = default_steps(kept | {"sample_steps": cfg.get("sample_steps")})
-    asked = cfg.sampler.get("n_steps")
-    if asked is not None and asked != kept["sampler"].get("n_steps"):
-        n_steps = asked
-    device = distributed.join(cfg)
-    return TrainedModel(
-        energy=energy.to(device),
-        base=base.to(device),
-        sampler=build(cfg.sampler, "sampler"),
-        data=data,
-        n_steps=n_steps,
-        horizon=horizon,
-        seed=cfg.seed,
-        num_samples=num_samples,
-        directory=distributed.own(directory),
-        config=cfg,
-        device=device,
-        frozen=frozen_copies_of(cfg.frozen_copy, content),
-    )
 
 
 def check_inputs(data, facts: dict, checkpoint: str) -> None:
@@ -142,40 +235,8 @@ def check_inputs(data, facts: dict, checkpoint: str) -> None:
         raise ConfigError(f"dataset: {data.name} is {data.support}, {model} knows {Support(**facts['support'])}")
 
 
-def open_closed_form(cfg, directory: Path, num_samples: int) -> TrainedModel:
-    """A closed-form energy that a command names by ``model=`` and no run, its exact draws in the place of data.
-
-    Raises:
-        ConfigError: without a model, or with one that needs data to be built.
-    """
-    from ebm_cli.datasets.exact import Exact
-    from ebm_cli.samplers.path import base_for
-
-    if cfg.get("model") is None:
-        raise ConfigError("run=: name a run directory, or train one first")
-    try:
-        energy = build(cfg.model, "model")
-    except TypeError as error:
-        raise ConfigError(f"model={cfg.name}: needs data, so train it first ({error})") from error
-    device, sampler = distributed.join(cfg), build(cfg.sampler, "sampler")
-    return TrainedModel(
-        energy=energy.to(device),
-        base=base_for(energy.to(device)),
-        sampler=sampler,
-        data=Exact(energy, cfg.name, cfg.seed),
-        n_steps=sampler.n_steps,
-        horizon=None,
-        seed=cfg.seed,
-        num_samples=num_samples,
-        directory=distributed.own(directory),
-        config=cfg,
-        device=device,
-        frozen=FrozenCopies("none"),
-    )
-
-
 def frozen_copies_of(precision: str, content: dict) -> FrozenCopies:
-    """The view of a run's chains, in the memory format that its training settled on: the same command rounds alike."""
+    """Copies for chains in the memory format that the training settled on, so that they round as they did there."""
     return FrozenCopies(precision, channels_last=bool(content["ranks"][0]["negatives"]["frozen"]["channels_last"]))
 
 
