@@ -17,6 +17,7 @@ from ebm_cli.datasets.batches import Batch, Rows, ShuffledBatches, count_of, cut
 from ebm_cli.datasets.resize import resized
 from ebm_cli.energies import REAL, Support, box
 
+N_VALIDATION = 500  # examples of the validation batch: enough to compare epochs by, and no matter of time
 SPLIT_SEED = 0  # not the seed of the run: an evaluation under another seed must find the same splits
 
 
@@ -186,10 +187,6 @@ class DataModule(pl.LightningDataModule, abc.ABC):
 
     # What Lightning calls -------------------------------------------------------------------------------------
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Without the search for tensors in any structure that Lightning makes at every update."""
-        return Batch(*(None if v is None else v.to(device, non_blocking=True) for v in batch))
-
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         training = self.trainer is not None and self.trainer.training
         return batch._replace(x=self.augmented(batch.x) if training else self.clean(batch.x))
@@ -197,7 +194,7 @@ class DataModule(pl.LightningDataModule, abc.ABC):
     def train_dataloader(self) -> DataLoader:
         rank, world_size, epoch = self.place()
         rows, options = self.training_rows, {"rank": rank, "world_size": world_size, "epoch": epoch}
-        return BatchLoader(
+        return DataLoader(
             rows,
             sampler=ShuffledBatches(len(rows), self.batch_size, self.steps_per_epoch, seed=self.seed, **options),
             batch_size=None,  # the sampler makes whole batches
@@ -208,11 +205,11 @@ class DataModule(pl.LightningDataModule, abc.ABC):
         )
 
     def val_dataloader(self) -> DataLoader | list:
-        """One batch of at most 500 validation examples, clean; nothing where no split is held out."""
-        split = self.split("validation", 500)
-        if not len(split.x):
+        """One clean batch of at most ``N_VALIDATION`` held-out examples, the same on all ranks; no loader without."""
+        if len(self.rows("validation")) == 0:
             return []
-        return DataLoader([Batch(*split)], batch_size=None, generator=torch.Generator())
+        batch = Batch(*self.split("validation", N_VALIDATION))
+        return DataLoader([batch], batch_size=None, generator=torch.Generator())  # no number of the global generator
 
     def place(self) -> tuple[int, int, int]:
         """Rank, number of processes, and epoch to begin with: 0, 1, 0 without a trainer.
@@ -223,18 +220,6 @@ class DataModule(pl.LightningDataModule, abc.ABC):
             return 0, 1, 0
         epoch = self.trainer.fit_loop.epoch_progress.current.processed
         return self.trainer.global_rank, self.trainer.world_size, epoch
-
-
-class BatchLoader(DataLoader):
-    """A loader of ``dataset[indices]`` that is plain where this process loads and nothing is pinned.
-
-    The iterator of a ``DataLoader`` takes longer than indexing a batch in memory does.
-    """
-
-    def __iter__(self):
-        if self.num_workers or self.pin_memory:
-            return super().__iter__()
-        return map(self.dataset.__getitem__, self.sampler)
 
 
 def check(batch_size, steps_per_epoch, labeled, value_range, noise_std) -> None:

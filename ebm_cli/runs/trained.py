@@ -198,7 +198,7 @@ class TrainedModel:
         """
         config = module.config
         n_steps, horizon = default_steps(config)
-        copies = FrozenCopies(config["frozen_copy"], channels_last=bool(module.chains.frozen.channels_last))
+        copies = FrozenCopies(config["frozen_copy"], channels_last=bool(module.negatives.frozen.channels_last))
         return cls(
             energy=module.energy.eval().requires_grad_(False),
             base=module.base.eval().requires_grad_(False),

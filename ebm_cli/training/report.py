@@ -7,12 +7,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from ebm_cli.config import build
 from ebm_cli.energies.energy import needs_labels
-from ebm_cli.overrides.frozen import FrozenCopies
 from ebm_cli.runs.provenance import commit, versions
 from ebm_cli.runs.samples import Samples
-from ebm_cli.runs.trained import TrainedModel, default_steps
+from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.training import history
 from ebm_cli.training.module import EnergyModule
 from ebm_cli.utils import plotting
@@ -25,7 +23,8 @@ N_IMAGES = 64  # where no option of callbacks.pictures says how many
 def report(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> None:
     """Final pictures and numbers of a run, and the commands that come next; all ranks sample, rank 0 writes."""
     trainer.strategy.barrier()
-    model = take_model(module, data, directory)
+    number = N_POINTS if len(data.shape) == 1 else 4 * count_images(module.config)
+    model = TrainedModel.from_module(module, data, directory, num_samples=number)
     drawn = model.draw()
     if not trainer.is_global_zero:
         return
@@ -44,28 +43,6 @@ def count_images(config: dict) -> int:
     return (config["callbacks"].get("pictures") or {}).get("number", N_IMAGES)
 
 
-def take_model(module: EnergyModule, data, directory: Path) -> TrainedModel:
-    """The trained model as ebm-sample and ebm-eval see it; after the fit the weights are their average."""
-    for part in (module.base, module.energy):
-        part.eval().requires_grad_(False)
-    n_steps, horizon = default_steps(module.config)
-    return TrainedModel(
-        energy=module.energy.cpu(),
-        base=module.base.cpu(),
-        sampler=build(module.config["sampler"], "sampler"),
-        data=data,
-        n_steps=n_steps,
-        horizon=horizon,
-        seed=module.config["seed"],
-        num_samples=N_POINTS if len(data.shape) == 1 else 4 * count_images(module.config),
-        directory=directory,
-        config=module.config,
-        frozen=FrozenCopies(
-            module.config["frozen_copy"], channels_last=bool(module.negatives.frozen.state()["channels_last"])
-        ),
-    )
-
-
 def collect_energies(model: TrainedModel, drawn: Samples) -> dict:
     """Energies of training and test data, of samples and of noise; class-conditional ones under labels.
 
@@ -73,12 +50,15 @@ def collect_energies(model: TrainedModel, drawn: Samples) -> dict:
     """
     data, energy = model.data, model.energy
     n = min(N_POINTS, 2 * model.num_samples)
-    noise = model.base.sample(n, torch.Generator().manual_seed(model.seed))
+    noise = model.base.sample(n, torch.Generator(model.device).manual_seed(model.seed))
     splits = {name: data.split(name, n) for name in ("train", "test")}
     groups = {name: (split.x, split.y) for name, split in splits.items()}
     groups |= {"samples": (drawn.x, drawn.y), "noise": (noise, torch.arange(n) % (energy.n_classes or 1))}
     with torch.no_grad():
-        return {name: (energy.given(y=y) if needs_labels(energy) else energy)(x) for name, (x, y) in groups.items()}
+        return {
+            name: (energy.given(y=y.to(model.device)) if needs_labels(energy) else energy)(x.to(model.device)).cpu()
+            for name, (x, y) in groups.items()
+        }
 
 
 def summarize(directory: Path, module: EnergyModule, trainer: pl.Trainer, rows: list[dict]) -> dict:

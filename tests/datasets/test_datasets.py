@@ -350,6 +350,26 @@ def test_resumed_run_sees_the_batches_of_one_that_was_not_interrupted(tmp_path):
     assert len(sums(whole)) == 12 and sums(whole) == sums(first) + sums(rest)
 
 
+def test_validation_is_one_clean_batch_in_proportion_and_always_the_same():
+    data, other = make("digits", noise_std=0.5, validation=600), make("digits", validation=600)
+    other.seed = 99
+    (batch,), (again,) = data.val_dataloader(), other.val_dataloader()
+    assert isinstance(batch, Batch) and batch.x.shape == (500, 1, 8, 8) and batch.y.shape == (500,)
+    assert torch.equal(batch.x, again.x) and ((batch.x + 1) * 8).frac().abs().max() < 1e-5
+    (few,) = make("digits").val_dataloader()
+    assert len(few.x) == 135 and make("digits", validation=0).val_dataloader() == []
+    (points,) = make("rings", n_train=100, n_validation=50).val_dataloader()
+    assert points.x.shape == (50, 2) and points.y is None
+
+
+def test_loading_takes_nothing_from_the_global_generator():
+    """Otherwise the noise of training would depend on when an epoch ends."""
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    assert len(list(make("digits", steps_per_epoch=3).train_dataloader())) == 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 # Values ------------------------------------------------------------------------------------------------------------
 
 
