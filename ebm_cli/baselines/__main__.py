@@ -21,21 +21,23 @@ from ebm_cli.runs.trained import Samples, TrainedModel
 KINDS = {"vae": VAE, "gan": GAN, "flow": Flow, "gaussian": Gaussian}
 
 
-def main(words: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Trains, samples, and measures the density where it is exact and the truth is known."""
-    asked = arguments(words)
+    options = parse_arguments(argv)
     try:
         torch.set_num_threads(1)
-        torch.manual_seed(asked.seed)
-        data = build(option_node("dataset", asked.dataset) | dict(parsed(asked.set)), "dataset", seed=asked.seed)
-        model, since = Fitted(KINDS[asked.kind], data), time.process_time()
-        updates = model.fit(Budget(asked.steps or model.model.steps, asked.cpu_time))
-        write(asked, data, model, time.process_time() - since, updates)
+        torch.manual_seed(options.seed)
+        data = build(
+            option_node("dataset", options.dataset) | dict(parse_pairs(options.set)), "dataset", seed=options.seed
+        )
+        model, since = Fitted(KINDS[options.kind], data), time.process_time()
+        updates = model.fit(Budget(options.steps or model.model.steps, options.cpu_time))
+        write(options, data, model, time.process_time() - since, updates)
     except (ConfigError, ValueError, OSError) as error:
         sys.exit(f"ebm_cli.baselines: {explain(error)}")
 
 
-def arguments(words: list[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ebm_cli.baselines", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--dataset", required=True, help="option of the group dataset")
@@ -46,11 +48,11 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     budget.add_argument("--cpu-time", type=float, metavar="SECONDS", help="of processor time to train for")
     parser.add_argument("--number", type=int, help="samples; default: as many as test examples")
     parser.add_argument("--directory", type=Path, required=True)
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
-def parsed(pairs: list[str]):
-    """``key=value`` words, values read as YAML."""
+def parse_pairs(pairs: list[str]):
+    """Pairs of ``key=value``, values read as YAML."""
     import yaml
 
     for pair in pairs:
@@ -95,30 +97,30 @@ class Fitted(Energy):
         return self.std.log().expand_as(x[0]).sum() - self.model.log_prob((x - self.mean) / self.std)
 
 
-def write(asked, data, model: Fitted, seconds: float, updates: int) -> None:
+def write(options, data, model: Fitted, seconds: float, updates: int) -> None:
     """samples.npz, and metrics.json: parameters, seconds, updates, and the exact density's metrics."""
-    asked.directory.mkdir(parents=True, exist_ok=True)
-    samples = Samples(model.sample(asked.number or len(data.split("test").x)))
-    write_npz(asked.directory / "samples.npz", samples)
-    values, skipped = exact(asked, data, model, samples)
+    options.directory.mkdir(parents=True, exist_ok=True)
+    samples = Samples(model.sample(options.number or len(data.split("test").x)))
+    write_npz(options.directory / "samples.npz", samples)
+    values, skipped = measure_density(options, data, model, samples)
     values["seconds"] = Value(seconds, None, None, {"what": "processor time of training, one thread"})
     values["updates"] = Value(updates)
     values["parameters"] = Value(sum(p.numel() for p in model.model.parameters()))
     report.write(
-        asked.directory, asked.seed, {"run": None, "checkpoint_sha256": None, "samples": None}, values, skipped
+        options.directory, options.seed, {"run": None, "checkpoint_sha256": None, "samples": None}, values, skipped
     )
-    print(f"baseline: {asked.directory}")
+    print(f"baseline: {options.directory}")
 
 
-def exact(asked, data, model: Fitted, samples: Samples) -> tuple[dict, dict]:
+def measure_density(options, data, model: Fitted, samples: Samples) -> tuple[dict, dict]:
     """The metrics of ``density``, for a model that has one, on data whose truth is known."""
     from ebm_cli.metrics import Density
 
     if not hasattr(data, "density"):
         return {}, {}
     if type(model.model).log_prob is Baseline.log_prob:
-        return {}, {"density": f"a {asked.kind} has no density that can be evaluated"}
-    alone = TrainedModel(model, None, None, data, 0, None, asked.seed, 0, asked.directory, None, samples=samples)
+        return {}, {"density": f"a {options.kind} has no density that can be evaluated"}
+    alone = TrainedModel(model, None, None, data, 0, None, options.seed, 0, options.directory, None, samples=samples)
     found = Density()(alone)
     return {k: v for k, v in found.items() if isinstance(v, Value)}, {
         k: str(v) for k, v in found.items() if isinstance(v, Skip)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,10 @@ class Budget:
     Attributes:
         steps: updates.
         cpu_time: seconds of processor time instead, which a busy machine does not shorten.
+
+    Example:
+        >>> list(Budget(steps=4))
+        [0.0, 0.25, 0.5, 0.75]
     """
 
     steps: int | None = None
@@ -37,7 +42,7 @@ class Budget:
             yield share
 
 
-class Baseline(nn.Module):
+class Baseline(nn.Module, abc.ABC):
     """A generative model of standardized inputs ``(B, *shape)``.
 
     Args:
@@ -54,28 +59,36 @@ class Baseline(nn.Module):
         self.shape, self.width, self.dim = tuple(shape), width, math.prod(shape)
         self.images = len(shape) == 3
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Scalar training loss of a batch."""
-        raise TypeError(f"{type(self).__name__} does not define loss(x)")
-
+    @abc.abstractmethod
     def sample(self, n: int) -> Tensor:
         """``n`` draws ``(n, *shape)``, from torch's global generator."""
-        raise TypeError(f"{type(self).__name__} does not define sample(n)")
 
     def log_prob(self, x: Tensor) -> Tensor | None:
         """Exact log density ``(B,)`` in nats, or None for a model that has none."""
         return None
 
-    def fit(self, batches, budget: Budget) -> int:
-        """Adam with a cosine rate.
+    @abc.abstractmethod
+    def fit(self, batches: Callable[[], Tensor], budget: Budget) -> int:
+        """Trains the model.
 
         Args:
-            batches: ``batches()`` gives the next standardized training batch ``(B, *shape)``.
+            batches: gives the next standardized training batch ``(B, *shape)``.
             budget: how long.
 
         Returns:
             number of updates.
         """
+
+
+class LossBaseline(Baseline):
+    """A baseline that is trained by one loss, with Adam and a cosine learning rate."""
+
+    @abc.abstractmethod
+    def loss(self, x: Tensor) -> Tensor:
+        """Scalar training loss of a batch ``(B, *shape)``."""
+
+    def fit(self, batches: Callable[[], Tensor], budget: Budget) -> int:
+        """Minimizes the loss until the budget is used up."""
         optimizer, updates = torch.optim.Adam(self.parameters(), lr=self.lr, betas=(0.9, 0.99)), 0
         self.train()
         for share in budget:

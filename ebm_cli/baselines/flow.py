@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ebm_cli.baselines.baseline import Baseline
+from ebm_cli.baselines.baseline import LossBaseline
 from ebm_cli.config import ConfigError
 
 
-class Flow(Baseline):
+class Flow(LossBaseline):
     """Autoregressive neural spline flow, trained by maximum likelihood.
 
     Args:

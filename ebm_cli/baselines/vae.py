@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
-from ebm_cli.baselines.baseline import Baseline, Budget
+from ebm_cli.baselines.baseline import Budget, LossBaseline
 from ebm_cli.baselines.layers import Upsampled, convolutions, mlp
 
 
-class VAE(Baseline):
+class VAE(LossBaseline):
     """Gaussian encoder and decoder, one learned decoder variance (sigma-VAE, Rybkin et al. 2021).
 
     Draws of the standard normal prior fall between the codes of a thousand images; so samples start from a mixture of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from ebm_cli.samplers.path import base_for
 CHUNK = 4096
 
 
+@dataclass(kw_only=True, eq=False)
 class AIS(Metric):
     """log Z, its bracket, and the test log-likelihood in nats and in bits per dimension.
 
@@ -39,29 +41,20 @@ class AIS(Metric):
         chunk_size: chains evaluated at a time; null is all at once.
     """
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 1000,
-        n_chains: int = 100,
-        n_moves: int = 1,
-        ladder: str = "adaptive",
-        tune: float | None = 0.7,
-        temperature: float = 1.0,
-        n: int | None = None,
-        chunk_size: int | None = None,
-    ):
-        if n_chains < 2 or (n is not None and n < 2):
-            raise ValueError(f"n_chains >= 2 and n >= 2 expected, got n_chains={n_chains}, n={n}")
-        self.sampler = Annealed(
-            n_steps=n_steps,
-            n_moves=n_moves,
-            ladder=ladder,
-            tune=tune,
-            temperature=temperature,
-            chunk_size=chunk_size,
-        )
-        self.n_chains, self.temperature, self.n = n_chains, temperature, n
+    n_steps: int = 1000
+    n_chains: int = 100
+    n_moves: int = 1
+    ladder: str = "adaptive"
+    tune: float | None = 0.7
+    temperature: float = 1.0
+    n: int | None = None
+    chunk_size: int | None = None
+
+    def __post_init__(self):
+        if self.n_chains < 2 or (self.n is not None and self.n < 2):
+            raise ValueError(f"n_chains >= 2 and n >= 2 expected, got n_chains={self.n_chains}, n={self.n}")
+        keywords = ("n_steps", "n_moves", "ladder", "tune", "temperature", "chunk_size")
+        self.sampler = Annealed(**{name: getattr(self, name) for name in keywords})
 
     def check(self, model: TrainedModel) -> None:
         need_energy(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from ebm_cli.utils.plotting import new_figure, save
 CHUNK = 500
 
 
+@dataclass(kw_only=True, eq=False)
 class Classifier(Metric):
     """Accuracy, negative log-likelihood, Brier score and expected calibration error on the test split.
 
@@ -23,10 +26,13 @@ class Classifier(Metric):
         draws: of the bootstrap behind the standard errors of the calibration errors.
     """
 
-    def __init__(self, *, n: int | None = None, draws: int = 200):
-        if (n is not None and n < 2) or draws < 2:
-            raise ValueError(f"n (or null for the whole test split) and draws must be at least 2, got {n}, {draws}")
-        self.n, self.draws = n, draws
+    n: int | None = None
+    draws: int = 200
+
+    def __post_init__(self):
+        if (self.n is not None and self.n < 2) or self.draws < 2:
+            found = f"got {self.n}, {self.draws}"
+            raise ValueError(f"n (or null for the whole test split) and draws must be at least 2, {found}")
 
     def check(self, model: TrainedModel) -> None:
         need_energy(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from ebm_cli.utils import plotting
 CHUNK = 65536
 
 
+@dataclass(kw_only=True, eq=False)
 class Density(Metric):
     """log Z, KL(true || model), test log-likelihood and modes of a model on the plane.
 
@@ -27,11 +29,14 @@ class Density(Metric):
         max_side: largest number of grid points per axis.
     """
 
-    def __init__(self, *, width: float = 3.0, cells_per_sd: float = 4.0, max_side: int = 1536):
-        if width < 1 or cells_per_sd <= 0 or max_side < 2:
-            found = f"got {width}, {cells_per_sd}, {max_side}"
+    width: float = 3.0
+    cells_per_sd: float = 4.0
+    max_side: int = 1536
+
+    def __post_init__(self):
+        if self.width < 1 or self.cells_per_sd <= 0 or self.max_side < 2:
+            found = f"got {self.width}, {self.cells_per_sd}, {self.max_side}"
             raise ValueError(f"width >= 1, cells_per_sd > 0, max_side >= 2 expected, {found}")
-        self.width, self.cells_per_sd, self.max_side = width, cells_per_sd, max_side
 
     def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
         need_energy(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,13 +11,14 @@ from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
 from ebm_cli.metrics.nearest import nearest
 from ebm_cli.metrics.reference_classifier import RECIPE, ReferenceClassifier, load_or_train_reference, weights_hash
-from ebm_cli.metrics.sampled import Sampled, average, origin
+from ebm_cli.metrics.sampled import Repeated, average, origin
 from ebm_cli.runs.trained import TrainedModel, kept_chains
 from ebm_cli.samplers import DivergenceError
 from ebm_cli.utils import plotting
 
 
-class FDClassifier(Sampled):
+@dataclass(kw_only=True, eq=False)
+class FDClassifier(Repeated):
     """Frechet distance to the train split on features of a classifier of the same data; never to be called FID.
 
     ``fd_classifier/test`` (the floor) and ``fd_classifier/gaussian`` (full-covariance Gaussian of the pixels, the
@@ -31,11 +34,13 @@ class FDClassifier(Sampled):
         long_run: also measure chains that many times longer than the default; null skips this.
     """
 
-    def __init__(self, *, n: int | None = None, repeats: int = 3, long_run: float | None = 5.0):
-        super().__init__(n=n, repeats=repeats)
-        if long_run is not None and long_run <= 0:
-            raise ValueError(f"long_run must be above 0, or null, got {long_run}")
-        self.long_run = long_run
+    repeats: int = 3
+    long_run: float | None = 5.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.long_run is not None and self.long_run <= 0:
+            raise ValueError(f"long_run must be above 0, or null, got {self.long_run}")
 
     def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
         need_images(model.data)

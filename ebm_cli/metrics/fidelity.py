@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,6 +22,11 @@ STANDARD = {  # extractor: file of its weights, whose name ends with the first d
     "inception-v3-compat": "weights-inception-2015-12-05-6726825d.pth",
     "vgg16": "vgg16-397923af.pth",
 }
+REFERENCES = {  # parts of the data that real images come from
+    "train": ("train", "validation"),
+    "test": ("test",),
+    "train+test": ("train", "validation", "test"),
+}
 SCORES = {  # score: switch of torch-fidelity
     "fid": "fid",
     "kid": "kid",
@@ -29,6 +35,7 @@ SCORES = {  # score: switch of torch-fidelity
 }
 
 
+@dataclass(kw_only=True, eq=False)
 class Fidelity(Metric):
     """Distances and scores on features of a pretrained network, as torch-fidelity computes them.
 
@@ -49,30 +56,25 @@ class Fidelity(Metric):
         neighbors: k of precision and recall.
     """
 
-    def __init__(
-        self,
-        *,
-        scores: list[str] = ("fid", "kid", "inception_score"),
-        n: int = 50_000,
-        reference: str = "train",
-        extractor: str = "inception-v3-compat",
-        weights: str | None = None,
-        batch_size: int = 50,
-        splits: int = 10,
-        subsets: int = 100,
-        subset_size: int = 1000,
-        neighbors: int = 3,
-    ):
-        for score in scores:
+    scores: list[str] = ("fid", "kid", "inception_score")
+    n: int = 50_000
+    reference: str = "train"
+    extractor: str = "inception-v3-compat"
+    weights: str | None = None
+    batch_size: int = 50
+    splits: int = 10
+    subsets: int = 100
+    subset_size: int = 1000
+    neighbors: int = 3
+
+    def __post_init__(self):
+        for score in self.scores:
             if score not in SCORES:
                 raise ValueError(f"scores: {score!r} is unknown; choose from {', '.join(SCORES)}")
-        if reference not in ("train", "test", "train+test"):
-            raise ValueError(f"reference must be train, test or train+test, got {reference!r}")
-        if min(n, subset_size) < 2 or min(batch_size, splits, subsets, neighbors) < 1:
+        if self.reference not in REFERENCES:
+            raise ValueError(f"reference must be train, test or train+test, got {self.reference!r}")
+        if min(self.n, self.subset_size) < 2 or min(self.batch_size, self.splits, self.subsets, self.neighbors) < 1:
             raise ValueError("n and subset_size must be at least 2; batch_size, splits, subsets, neighbors at least 1")
-        self.scores, self.n, self.reference = list(scores), n, reference
-        self.extractor, self.weights, self.batch_size = extractor, weights, batch_size
-        self.splits, self.subsets, self.subset_size, self.neighbors = splits, subsets, subset_size, neighbors
 
     def check(self, model: TrainedModel) -> None:
         need_images(model.data)
@@ -206,8 +208,7 @@ def need_torch_fidelity() -> None:
 
 def reference_images(data, reference: str) -> Tensor:
     """Clean real images ``(N, *shape)``; the training part is whole, validation included."""
-    parts = {"train": ["train", "validation"], "test": ["test"], "train+test": ["train", "validation", "test"]}
-    return torch.cat([data.split(part).x for part in parts[reference]])
+    return torch.cat([data.split(part).x for part in REFERENCES[reference]])
 
 
 def bytes_of(x: Tensor, data) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass, field
 
@@ -30,23 +31,39 @@ class Value:
     protocol: dict = field(default_factory=dict)
 
 
-class Metric:
-    """Base of the metrics of ebm-eval."""
+@dataclass(kw_only=True, eq=False)
+class Metric(abc.ABC):
+    """Base of the metrics of ebm-eval: a dataclass whose fields are the keys of its option, called with a model.
 
-    def check(self, model: TrainedModel) -> None:
+    Example:
+        >>> @dataclass(kw_only=True, eq=False)
+        ... class MeanEnergy(Metric):
+        ...     n: int = 100
+        ...
+        ...     def __call__(self, model):
+        ...         energy = model.energy(model.draw(self.n).x)
+        ...         return {"mean_energy": Value(float(energy.mean()), n=self.n)}
+        >>> MeanEnergy(n=10)
+        MeanEnergy(n=10)
+        >>> Metric()  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        TypeError: Can't instantiate abstract class Metric ...
+    """
+
+    def check(self, model: TrainedModel) -> None:  # noqa: B027, most metrics need nothing
         """Called for every metric before anything is sampled.
 
         Raises:
             Skip: if something is missing that the metric cannot do without: a package, weights, labels.
         """
 
+    @abc.abstractmethod
     def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
         """Values by name, ``<metric>/<detail>``; a ``Skip`` in place of one records that this row is missing, and why.
 
         Raises:
             Skip: if nothing can be computed.
         """
-        raise TypeError(f"{type(self).__name__} does not define __call__(model)")
 
 
 def need_images(data) -> None:

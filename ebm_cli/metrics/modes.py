@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -13,6 +15,7 @@ from ebm_cli.metrics.sampled import Sampled, origin
 from ebm_cli.runs.trained import TrainedModel
 
 
+@dataclass(kw_only=True, eq=False)
 class Modes(Sampled):
     """Number of modes found, and KL(samples || training images) over modes, in nats (Metz et al. 2017).
 
@@ -27,9 +30,8 @@ class Modes(Sampled):
         n_reference: training images that are counted, at most.
     """
 
-    def __init__(self, *, n: int | None = None, classifier: str | None = None, n_reference: int = 60_000):
-        super().__init__(n=n)
-        self.classifier, self.n_reference = classifier, n_reference
+    classifier: str | None = None
+    n_reference: int = 60_000
 
     def check(self, model: TrainedModel) -> None:
         need_images(model.data)

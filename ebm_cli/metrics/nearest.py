@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ebm_cli.metrics.metric import Skip, Value, need_images
 from ebm_cli.metrics.reference_classifier import load_or_train_reference
-from ebm_cli.metrics.sampled import Sampled, origin
+from ebm_cli.metrics.sampled import Repeated, origin
 from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.utils import plotting
 
 SHOWN = 10
 
 
-class Nearest(Sampled):
+@dataclass(kw_only=True, eq=False)
+class Nearest(Repeated):
     """Distance of samples to the nearest training image over that of test images, in pixels and in features.
 
     About 1 is right, well below 1 means copies, well above 1 means that samples are off the data. ``copies`` is the
@@ -27,9 +30,8 @@ class Nearest(Sampled):
         flips: count the mirror images of the training images as training images.
     """
 
-    def __init__(self, *, n: int | None = 1000, repeats: int = 1, flips: bool = False):
-        super().__init__(n=n, repeats=repeats)
-        self.flips = flips
+    n: int | None = 1000
+    flips: bool = False
 
     def check(self, model: TrainedModel) -> None:
         need_images(model.data)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ebm_cli.metrics.metric import Skip, Value
-from ebm_cli.metrics.sampled import Sampled, average, origin
+from ebm_cli.metrics.sampled import Repeated, average, origin
 from ebm_cli.runs.trained import TrainedModel
 
 
-class Points(Sampled):
+@dataclass(kw_only=True, eq=False)
+class Points(Repeated):
     """Maximum mean discrepancy, modes found, and stray points of samples in the plane.
 
     ``points/mmd`` is the squared discrepancy to test points, unbiased, with a Gaussian kernel as wide as the data's
@@ -23,8 +26,8 @@ class Points(Sampled):
         repeats: sampling seeds to average over; their spread gives the standard error.
     """
 
-    def __init__(self, *, n: int | None = 2000, repeats: int = 3):
-        super().__init__(n=n, repeats=repeats)
+    n: int | None = 2000
+    repeats: int = 3
 
     def check(self, model: TrainedModel) -> None:
         if not hasattr(model.data, "density"):

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
+from ebm_cli.metrics.attacks import NORMS, Attacked, Logits
 from ebm_cli.metrics.classifier import class_probabilities
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_energy, need_images, need_labels
 from ebm_cli.metrics.stand_ins import unit
 from ebm_cli.runs.trained import TrainedModel
 
-NORMS = {"linf": "Linf", "l2": "L2"}
 UNBOUNDED = {"linf": 1.0, "l2": 30.0}  # reaches every image from every other
 TOLERATED = 0.02  # share of images by which a check may miss
 
 
+@dataclass(kw_only=True, eq=False)
 class Robust(Metric):
     """Share of test images still classified rightly under projected gradient descent, and under AutoAttack.
 
@@ -38,25 +36,22 @@ class Robust(Metric):
         autoattack_n: images that it and Square see, at most.
     """
 
-    def __init__(
-        self,
-        *,
-        norm: str = "linf",
-        epsilons: list[float] = (0.02, 0.05, 0.1, 0.2),
-        n: int | None = 500,
-        steps: int = 40,
-        restarts: int = 2,
-        autoattack: float | None = 0.05,
-        autoattack_n: int = 100,
-    ):
-        if norm not in NORMS:
-            raise ValueError(f"norm must be linf or l2, got {norm!r}")
-        if not epsilons or min(epsilons) <= 0 or (autoattack is not None and autoattack <= 0):
-            raise ValueError(f"epsilons and autoattack must be above 0, got {list(epsilons)}, {autoattack}")
-        if min(steps, restarts, autoattack_n) < 1 or (n is not None and n < 2):
+    norm: str = "linf"
+    epsilons: list[float] = (0.02, 0.05, 0.1, 0.2)
+    n: int | None = 500
+    steps: int = 40
+    restarts: int = 2
+    autoattack: float | None = 0.05
+    autoattack_n: int = 100
+
+    def __post_init__(self):
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be linf or l2, got {self.norm!r}")
+        self.epsilons = sorted(float(e) for e in self.epsilons)
+        if not self.epsilons or self.epsilons[0] <= 0 or (self.autoattack is not None and self.autoattack <= 0):
+            raise ValueError(f"epsilons and autoattack must be above 0, got {self.epsilons}, {self.autoattack}")
+        if min(self.steps, self.restarts, self.autoattack_n) < 1 or (self.n is not None and self.n < 2):
             raise ValueError("steps, restarts and autoattack_n must be at least 1, n at least 2 or null")
-        self.norm, self.epsilons, self.n = norm, sorted(float(e) for e in epsilons), n
-        self.steps, self.restarts, self.autoattack, self.autoattack_n = steps, restarts, autoattack, autoattack_n
 
     def check(self, model: TrainedModel) -> None:
         need_energy(model)
@@ -78,8 +73,10 @@ class Robust(Metric):
         curve = {e: attacked.survivors(e, self.steps, self.restarts) for e in self.epsilons}
         protocol = {"norm": self.norm, "unit": "grey scale [0, 1]", "n": len(x), "seed": model.seed}
         pgd = protocol | {"attack": f"PGD-{self.steps}, foolbox", "restarts": self.restarts}
-        values = {f"robust/{self.norm}/clean": share(clean, protocol)}
-        values |= {f"robust/{self.norm}/{e:g}/accuracy": share(s, pgd | {"epsilon": e}) for e, s in curve.items()}
+        values = {f"robust/{self.norm}/clean": measure_share(clean, protocol)}
+        values |= {
+            f"robust/{self.norm}/{e:g}/accuracy": measure_share(s, pgd | {"epsilon": e}) for e, s in curve.items()
+        }
         return values | self.automatic(attacked, protocol) | self.checks(attacked, clean, curve, pgd)
 
     def automatic(self, attacked: Attacked, protocol: dict) -> dict[str, Value | Skip]:
@@ -94,7 +91,7 @@ class Robust(Metric):
         except Skip as reason:
             return {key: reason}
         attack = {"attack": "AutoAttack standard", "epsilon": self.autoattack, "n": len(survivors)}
-        return {key: share(survivors, protocol | attack)}
+        return {key: measure_share(survivors, protocol | attack)}
 
     def checks(self, attacked: Attacked, clean: Tensor, curve: dict, protocol: dict) -> dict[str, Value | Skip]:
         """What must hold where gradients are not masked; ``passed`` counts what does."""
@@ -122,86 +119,7 @@ class Robust(Metric):
         return values
 
 
-class Logits(nn.Module):
-    """The classifier that a model is, on images in ``[0, 1]``: ``(B, C, H, W) -> (B, K)``."""
-
-    def __init__(self, model: TrainedModel):
-        super().__init__()
-        self.energy, (self.low, self.high) = model.energy, model.data.value_range
-
-    def forward(self, x: Tensor) -> Tensor:
-        return -self.energy.class_energies(self.low + (self.high - self.low) * x)
-
-
-@dataclass
-class Attacked:
-    """A classifier and the images that are attacked.
-
-    Attributes:
-        model: images in ``[0, 1]`` to logits.
-        x: images ``(N, C, H, W)``.
-        y: labels ``(N,)``.
-        norm: ``linf`` or ``l2``.
-        seed: of random starts.
-    """
-
-    model: nn.Module
-    x: Tensor
-    y: Tensor
-    norm: str
-    seed: int
-
-    def first(self, n: int) -> Attacked:
-        return Attacked(self.model, self.x[:n], self.y[:n], self.norm, self.seed)
-
-    def survivors(self, epsilon: float, steps: int, restarts: int) -> Tensor:
-        """1 for every image that no restart breaks, ``(N,)``."""
-        import foolbox
-
-        kind = foolbox.attacks.LinfPGD if self.norm == "linf" else foolbox.attacks.L2PGD
-        attack = kind(steps=steps, rel_stepsize=2.5 / steps, random_start=True)
-        model = foolbox.PyTorchModel(self.model.eval(), bounds=(0, 1), device=self.x.device)
-        alive = torch.ones(len(self.x), dtype=torch.bool)
-        with torch.random.fork_rng(), torch.enable_grad():
-            torch.manual_seed(self.seed)
-            for _ in range(restarts):
-                alive &= ~attack(model, self.x, self.y, epsilons=epsilon)[2].cpu()
-        return alive.double()
-
-    def automatic(self, epsilon: float) -> Tensor:
-        """1 for every image that all four attacks of AutoAttack leave right, ``(N,)``."""
-        return self.run_autoattack(epsilon, {"version": "standard"})
-
-    def square(self, epsilon: float, queries: int = 1000) -> Tensor:
-        """The same under Square alone, which sees no gradient."""
-        return self.run_autoattack(epsilon, {"version": "custom", "attacks": ["square"]}, queries)
-
-    def run_autoattack(self, epsilon: float, which: dict, queries: int = 5000) -> Tensor:
-        from pyautoattack import AutoAttack
-
-        logging.getLogger("auto-attack").setLevel(logging.WARNING)
-        if self.zero_gradients() == 1 and which["version"] == "standard":
-            raise Skip("all gradients are zero: AutoAttack's white-box part has nothing to follow")
-        attack = AutoAttack(
-            self.model, norm=NORMS[self.norm], eps=epsilon, seed=self.seed, device=self.x.device, **which
-        )
-        targets = min(9, self.model(self.x[:1]).shape[1] - 1)
-        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
-        attack.square.n_queries = queries
-        with torch.random.fork_rng(), torch.enable_grad():
-            torch.manual_seed(self.seed)
-            labels = attack.run_standard_evaluation(self.x, self.y, batch_size=250)[1]
-        return (labels == self.y).double()
-
-    def zero_gradients(self) -> float:
-        """Share of images at which the loss has no gradient at all."""
-        with torch.enable_grad():
-            x = self.x.clone().requires_grad_()
-            (grad,) = torch.autograd.grad(cross_entropy(self.model(x), self.y, reduction="sum"), x)
-        return float((grad.flatten(1).abs().amax(1) == 0).double().mean())
-
-
-def share(right: Tensor, protocol: dict) -> Value:
+def measure_share(right: Tensor, protocol: dict) -> Value:
     """Mean of zeros and ones with its binomial standard error."""
     p, n = float(right.mean()), len(right)
     return Value(p, (p * (1 - p) / n) ** 0.5, n, protocol)

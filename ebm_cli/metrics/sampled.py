@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 from torch import Tensor
@@ -11,18 +11,19 @@ from ebm_cli.metrics.metric import Metric, Skip, Value
 from ebm_cli.runs.trained import TrainedModel
 
 
+@dataclass(kw_only=True, eq=False)
 class Sampled(Metric):
     """Base of metrics that compare samples with the data.
 
     Args:
         n: samples in each set, at most as many as the test split and the given samples have; null takes that many.
-        repeats: sampling seeds to average over; their spread gives the standard error.
     """
 
-    def __init__(self, *, n: int | None = None, repeats: int = 1):
-        if (n is not None and n < 2) or repeats < 1:
-            raise ValueError(f"n >= 2 and repeats >= 1 expected, got n={n}, repeats={repeats}")
-        self.n, self.repeats = n, repeats
+    n: int | None = None
+
+    def __post_init__(self):
+        if self.n is not None and self.n < 2:
+            raise ValueError(f"n must be at least 2, or null, got {self.n}")
 
     def count(self, model: TrainedModel) -> int:
         """How many inputs of each kind are compared."""
@@ -33,15 +34,32 @@ class Sampled(Metric):
             raise Skip(f"{n} samples are too few for a covariance: give at least 2 samples and 2 test examples")
         return n
 
+    def drawn(self, model: TrainedModel, n: int) -> Tensor:
+        """``n`` given samples, or as many drawn ones."""
+        return (model.draw(n) if model.samples is None else model.samples).x[:n]
+
+
+@dataclass(kw_only=True, eq=False)
+class Repeated(Sampled):
+    """Base of metrics that are averaged over sampling seeds.
+
+    Args:
+        n: see ``Sampled``.
+        repeats: sampling seeds to average over; their spread gives the standard error.
+    """
+
+    repeats: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+
     def parts(self, model: TrainedModel) -> list[TrainedModel]:
         """The model under each sampling seed; given samples are what they are."""
         if model.samples is not None:
             return [model]
         return [replace(model, seed=model.seed + 1000 * repeat) for repeat in range(self.repeats)]
-
-    def drawn(self, model: TrainedModel, n: int) -> Tensor:
-        """``n`` given samples, or as many drawn ones."""
-        return (model.draw(n) if model.samples is None else model.samples).x[:n]
 
     def sets(self, model: TrainedModel, n: int) -> list[Tensor]:
         """Samples ``(n, *shape)`` under each sampling seed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from ebm_cli.utils import plotting
 CHUNK = 500
 
 
+@dataclass(kw_only=True, eq=False)
 class Stability(Metric):
     """Energy gaps in units of the standard deviation of test energies, and the drift of long chains.
 
@@ -29,10 +30,12 @@ class Stability(Metric):
         times: length of the long chains, in units of the usual one.
     """
 
-    def __init__(self, *, n: int = 250, times: int = 10):
-        if n < 2 or times < 1:
-            raise ValueError(f"n >= 2 and times >= 1 expected, got n={n}, times={times}")
-        self.n, self.times = n, times
+    n: int = 250
+    times: int = 10
+
+    def __post_init__(self):
+        if self.n < 2 or self.times < 1:
+            raise ValueError(f"n >= 2 and times >= 1 expected, got n={self.n}, times={self.times}")
 
     def check(self, model: TrainedModel) -> None:
         need_energy(model)

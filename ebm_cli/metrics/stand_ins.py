@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import abc
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ebm_cli.metrics.frechet import frechet_distance
 from ebm_cli.metrics.metric import Skip, Value, need_images
-from ebm_cli.metrics.sampled import Sampled, average, origin
+from ebm_cli.metrics.sampled import Repeated, average, origin
 from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.utils.files import sha256
 
 CHUNK = 100
 
 
-class FrechetOnFeatures(Sampled):
+@dataclass(kw_only=True, eq=False)
+class FrechetOnFeatures(Repeated):
     """Frechet distance of samples to the train split; ``<name>/test`` is that of as many test images, the floor.
 
     Args:
@@ -24,21 +29,22 @@ class FrechetOnFeatures(Sampled):
         n_reference: training images to compare with, at most.
     """
 
-    name: str
+    name: ClassVar[str]
 
-    def __init__(self, *, n: int | None = None, repeats: int = 1, n_reference: int = 10_000):
-        super().__init__(n=n, repeats=repeats)
-        if n_reference < 2:
-            raise ValueError(f"n_reference must be at least 2, got {n_reference}")
-        self.n_reference = n_reference
+    n_reference: int = 10_000
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.n_reference < 2:
+            raise ValueError(f"n_reference must be at least 2, got {self.n_reference}")
+
+    @abc.abstractmethod
     def features(self, x: Tensor, data) -> Tensor:
         """Features ``(N, d)`` of images ``(N, *shape)`` in the data's value range."""
-        raise TypeError(f"{type(self).__name__} does not define features(x, data)")
 
+    @abc.abstractmethod
     def protocol(self) -> dict:
         """What made the features."""
-        raise TypeError(f"{type(self).__name__} does not define protocol()")
 
     def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
         self.check(model)
@@ -51,6 +57,7 @@ class FrechetOnFeatures(Sampled):
         return {self.name: average(distances, n, protocol), f"{self.name}/test": Value(floor, None, n, protocol)}
 
 
+@dataclass(kw_only=True, eq=False)
 class FDPixel(FrechetOnFeatures):
     """Frechet distance of the pixels themselves, on the grey scale [0, 1]: sees mean and covariance, nothing else.
 
@@ -73,6 +80,7 @@ class FDPixel(FrechetOnFeatures):
         return {"features": "pixels on the grey scale [0, 1]"}
 
 
+@dataclass(kw_only=True, eq=False)
 class FDEfficientNet(FrechetOnFeatures):
     """Frechet distance on the 1280 pooled features of EfficientNet-Lite0, trained on ImageNet (Tan & Le 2019).
 
@@ -86,11 +94,15 @@ class FDEfficientNet(FrechetOnFeatures):
 
     name = "fd_efficientnet"
 
-    def __init__(self, *, n: int | None = 1000, repeats: int = 1, n_reference: int = 2000, size: int = 64):
-        super().__init__(n=n, repeats=repeats, n_reference=n_reference)
-        if size < 32:
-            raise ValueError(f"size must be at least 32 pixels, got {size}")
-        self.size, self.network = size, None
+    n: int | None = 1000
+    n_reference: int = 2000
+    size: int = 64
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.size < 32:
+            raise ValueError(f"size must be at least 32 pixels, got {self.size}")
+        self.network = None  # loaded by check(), where missing weights are a reason to skip
 
     def check(self, model: TrainedModel) -> None:
         need_images(model.data)

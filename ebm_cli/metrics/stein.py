@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from ebm_cli.runs.trained import TrainedModel
 CHUNK = 500
 
 
+@dataclass(kw_only=True, eq=False)
 class Stein(Sampled):
     """Squared kernel Stein discrepancy between samples and ``exp(-E / T)``, unbiased (Liu et al. 2016).
 
@@ -27,23 +30,19 @@ class Stein(Sampled):
         draws: of the bootstrap.
     """
 
-    def __init__(
-        self,
-        *,
-        n: int | None = 1000,
-        kernel: str = "imq",
-        bandwidth: float | None = None,
-        temperature: float = 1.0,
-        draws: int = 500,
-    ):
-        super().__init__(n=n)
-        if kernel not in ("imq", "rbf"):
-            raise ValueError(f"kernel must be imq or rbf, got {kernel!r}")
-        if temperature <= 0 or (bandwidth is not None and bandwidth <= 0) or draws < 1:
-            raise ValueError(
-                f"temperature, bandwidth > 0, draws >= 1 expected, got {temperature}, {bandwidth}, {draws}"
-            )
-        self.kernel, self.bandwidth, self.temperature, self.draws = kernel, bandwidth, temperature, draws
+    n: int | None = 1000
+    kernel: str = "imq"
+    bandwidth: float | None = None
+    temperature: float = 1.0
+    draws: int = 500
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kernel not in ("imq", "rbf"):
+            raise ValueError(f"kernel must be imq or rbf, got {self.kernel!r}")
+        if self.temperature <= 0 or (self.bandwidth is not None and self.bandwidth <= 0) or self.draws < 1:
+            found = f"got {self.temperature}, {self.bandwidth}, {self.draws}"
+            raise ValueError(f"temperature, bandwidth > 0, draws >= 1 expected, {found}")
 
     def check(self, model: TrainedModel) -> None:
         need_energy(model)

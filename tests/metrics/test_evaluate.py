@@ -13,6 +13,7 @@ from ebm_cli.config import ConfigError, option_node, options
 from ebm_cli.datasets import Digits, RingOfGaussians, Toy
 from ebm_cli.energies import Energy
 from ebm_cli.metrics import OOD, Density, FDClassifier, Metric, Skip, Value, report
+from ebm_cli.metrics.stand_ins import FrechetOnFeatures
 from ebm_cli.models import Network
 
 # What is skipped, and what is written ------------------------------------------------------------------------------
@@ -185,6 +186,15 @@ def test_batches_of_any_size_give_the_same_numbers_for_given_samples(command, tm
     assert len(found[0]) > 100
     for name, value in found[0].items():
         assert found[1][name]["value"] == pytest.approx(value["value"], rel=1e-5, abs=1e-5), name
+
+
+def test_an_incomplete_metric_fails_when_it_is_built():
+    class Incomplete(FrechetOnFeatures):
+        def protocol(self):
+            return {}
+
+    with pytest.raises(TypeError, match="abstract.*features"):
+        Incomplete()
 
 
 NAMED = ("fid", "kid", "inception_score", "precision_recall", "fidelity")  # settings of one class: values differ

@@ -5,32 +5,32 @@ import pytest
 import torch
 from conftest import subject
 
-from ebm_cli.metrics import OOD, Skip, ood
+from ebm_cli.metrics import OOD, Skip, detection, ood, ood_images
 from ebm_cli.models import Network
 
 # ood ---------------------------------------------------------------------------------------------------------------
 
 
 def test_auroc_counts_ties_as_half():
-    assert ood.auroc(torch.tensor([1.0, 2.0, 2.0]), torch.tensor([0.0, 2.0])) == pytest.approx(
+    assert detection.auroc(torch.tensor([1.0, 2.0, 2.0]), torch.tensor([0.0, 2.0])) == pytest.approx(
         (1 + 1 + 1 + 0.5 * 2) / 6
     )
-    assert ood.auroc(torch.ones(5), torch.ones(7)) == 0.5
-    assert ood.auroc(torch.arange(5.0) + 10, torch.arange(5.0)) == 1.0
+    assert detection.auroc(torch.ones(5), torch.ones(7)) == 0.5
+    assert detection.auroc(torch.arange(5.0) + 10, torch.arange(5.0)) == 1.0
 
 
 def test_fpr95_is_the_share_of_others_above_the_threshold_that_95_percent_of_the_test_images_reach():
     inside = torch.arange(100.0)
-    assert ood.fpr(inside, torch.tensor([4.0, 5.0, 6.0, -1.0])) == 0.5
-    assert ood.average_precision(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 0.0])) == pytest.approx(
+    assert detection.fpr(inside, torch.tensor([4.0, 5.0, 6.0, -1.0])) == 0.5
+    assert detection.average_precision(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 0.0])) == pytest.approx(
         0.5 * 1 + 0.5 * 2 / 3
     )
 
 
 def test_standard_error_of_the_auroc_agrees_with_simulation():
     g = torch.Generator().manual_seed(0)
-    areas = [ood.auroc(torch.randn(80, generator=g) + 1, torch.randn(60, generator=g)) for _ in range(300)]
-    claimed = ood.auroc_error(float(np.mean(areas)), 80, 60)
+    areas = [detection.auroc(torch.randn(80, generator=g) + 1, torch.randn(60, generator=g)) for _ in range(300)]
+    claimed = detection.auroc_error(float(np.mean(areas)), 80, 60)
     assert claimed == pytest.approx(float(np.std(areas)), rel=0.2)
 
 
@@ -58,13 +58,13 @@ def test_energies_that_see_noise_as_far_give_auroc_one_and_others_are_skipped_wi
 
 def test_other_sets_are_what_their_names_say(digits, tmp_path):
     test = digits.split("test", 20).x
-    made = {name: ood.others_of(name, test, subject(digits, tmp_path)) for name in ood.SETS}
+    made = {name: ood_images.make_others(name, test, subject(digits, tmp_path)) for name in ood_images.SETS}
     assert torch.equal(made["vflip"][:, :, 0], test[:, :, -1]) and torch.equal(made["inverted"], -test)
     assert torch.equal(made["shuffled"].flatten(1).sort(1).values, test.flatten(1).sort(1).values)
     assert not torch.equal(made["shuffled"], test)
     assert (made["constant"].flatten(1).std(1) < 1e-6).all() and made["constant"].mean((1, 2, 3)).std() > 0.3
     assert torch.equal(made["rot90"].rot90(-1, (2, 3)), test)
-    again = ood.others_of("noise", test, subject(digits, tmp_path))
+    again = ood_images.make_others("noise", test, subject(digits, tmp_path))
     assert torch.equal(made["noise"], again) and made["noise"].min() < -0.95 and made["noise"].max() > 0.95
 
 
@@ -81,8 +81,8 @@ def test_bootstrap_errors_agree_with_simulation():
         return torch.randn(150, generator=g) + 1.5, torch.randn(120, generator=g)
 
     pairs = [drawn(seed) for seed in range(200)]
-    found = torch.tensor([(ood.average_precision(*pair), ood.fpr(*pair)) for pair in pairs])
-    claimed = torch.tensor([ood.bootstrap(*pair, draws=100) for pair in pairs[:30]]).mean(0)
+    found = torch.tensor([(detection.average_precision(*pair), detection.fpr(*pair)) for pair in pairs])
+    claimed = torch.tensor([detection.bootstrap(*pair, draws=100) for pair in pairs[:30]]).mean(0)
     assert claimed[0] == pytest.approx(float(found[:, 0].std()), rel=0.25)
     assert claimed[1] == pytest.approx(float(found[:, 1].std()), rel=0.3)
 
@@ -94,12 +94,12 @@ def test_bootstrap_without_any_choice_gives_the_numbers_themselves(monkeypatch):
         torch.randn(70, generator=g).round(decimals=1),
     )
     seen = {}
-    monkeypatch.setattr(ood, "resampled", lambda n, draws, seed: torch.ones(draws, n))
+    monkeypatch.setattr(detection, "resampled", lambda n, draws, seed: torch.ones(draws, n))
     monkeypatch.setattr(torch.Tensor, "std", lambda values: seen.setdefault(len(seen), values).mean())
-    precision, accepted = ood.bootstrap(inside, outside, draws=2)
+    precision, accepted = detection.bootstrap(inside, outside, draws=2)
     monkeypatch.undo()
-    assert precision == pytest.approx(ood.average_precision(inside, outside), abs=1e-6)
-    assert accepted == pytest.approx(ood.fpr(inside, outside), abs=1e-6)
+    assert precision == pytest.approx(detection.average_precision(inside, outside), abs=1e-6)
+    assert accepted == pytest.approx(detection.fpr(inside, outside), abs=1e-6)
 
 
 def test_fpr_has_its_convention_in_the_key_and_typicality_is_two_sided(digits, tmp_path):
@@ -107,8 +107,8 @@ def test_fpr_has_its_convention_in_the_key_and_typicality_is_two_sided(digits, t
     values = OOD(sets=["vflip", "constant"], scores=["energy", "typicality"])(model)
     inside = -model.energy(digits.split("test").x)
     flipped = -model.energy(digits.split("test").x.flip(2))
-    assert values["ood/vflip/energy/fpr95_in"].value == ood.fpr(inside, flipped)
-    assert values["ood/vflip/energy/fpr95_out"].value == ood.fpr(-flipped, -inside)
+    assert values["ood/vflip/energy/fpr95_in"].value == detection.fpr(inside, flipped)
+    assert values["ood/vflip/energy/fpr95_out"].value == detection.fpr(-flipped, -inside)
     assert values["ood/vflip/energy/fpr95_in"].stderr > 0 < values["ood/vflip/energy/aupr_out"].stderr
     score = ood.SCORES["typicality"](model)
     typical = inside.sort().values[len(inside) // 2]

@@ -6,7 +6,7 @@ from conftest import subject
 
 from ebm_cli.energies import Energy
 from ebm_cli.metrics import Robust, Skip
-from ebm_cli.metrics.robust import Attacked, Logits
+from ebm_cli.metrics.attacks import Attacked, Logits
 from ebm_cli.models import Network
 
 pytest.importorskip("foolbox", reason="needs foolbox: pip install ebm-cli[robust]")

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ebm_cli.metrics.classifier import standard_error
+from ebm_cli.metrics.detection import auroc, auroc_error
 from ebm_cli.metrics.fidelity import Fidelity
 from ebm_cli.metrics.frechet import frechet_distance
-from ebm_cli.metrics.ood import auroc, auroc_error
-from ebm_cli.metrics.robust import share
+from ebm_cli.metrics.robust import measure_share
 from ebm_cli.metrics.sampled import average
 from ebm_cli.metrics.stability import gap
 from ebm_cli.metrics.stein import stein_kernel, u_statistic
@@ -26,7 +26,7 @@ def brier(g):
 
 
 def attacked(g):
-    found = share((torch.rand(200, generator=g) < 0.3).double(), {})
+    found = measure_share((torch.rand(200, generator=g) < 0.3).double(), {})
     return found.value, found.stderr
 
 

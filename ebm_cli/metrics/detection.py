@@ -1,0 +1,69 @@
+"""How well a score tells positives from negatives: AUROC, average precision, FPR95, and their standard errors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def auroc(positive: Tensor, negative: Tensor) -> float:
+    """Probability that a positive scores above a negative, ties counting one half."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*labeled(positive, negative)))
+
+
+def auroc_error(area: float, n_positive: int, n_negative: int) -> float:
+    """Standard error of an AUROC (Hanley & McNeil 1982)."""
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    extra = (n_positive - 1) * (q1 - area**2) + (n_negative - 1) * (q2 - area**2)
+    return max(0.0, (area * (1 - area) + extra) / (n_positive * n_negative)) ** 0.5
+
+
+def average_precision(positive: Tensor, negative: Tensor) -> float:
+    """Area under the precision-recall curve, as the sum of precision over steps of recall."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*labeled(positive, negative)))
+
+
+def bootstrap(positive: Tensor, negative: Tensor, draws: int, recall: float = 0.95) -> tuple[float, float]:
+    """Standard errors of average precision and FPR95 when both sets are drawn anew, with replacement.
+
+    All draws at once: a draw is a weight per example, and both numbers are sums over the sorted scores.
+    """
+    order = torch.cat([positive, negative]).argsort(descending=True, stable=True)
+    scores = torch.cat([positive, negative])[order]
+    last = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])  # of a group of ties
+    weights = torch.cat([resampled(len(part), draws, seed) for seed, part in enumerate((positive, negative))], 1)[
+        :, order
+    ]
+    is_positive = order < len(positive)
+    hits = (weights * is_positive).cumsum(1)[:, last]
+    false = (weights * ~is_positive).cumsum(1)[:, last]
+    steps = torch.diff(hits, dim=1, prepend=torch.zeros(draws, 1)) / len(positive)
+    precision = (steps * hits / (hits + false).clamp_min(1)).sum(1)
+    reached = (hits >= recall * len(positive)).float().argmax(1, keepdim=True)
+    accepted = false.gather(1, reached)[:, 0] / len(negative)
+    return float(precision.std()), float(accepted.std())
+
+
+def resampled(n: int, draws: int, seed: int) -> Tensor:
+    """How often each of ``n`` examples is drawn, ``(draws, n)``."""
+    chosen = torch.randint(n, (draws, n), generator=torch.Generator().manual_seed(seed))
+    return torch.zeros(draws, n).scatter_add_(1, chosen, torch.ones(draws, n))
+
+
+def fpr(positive: Tensor, negative: Tensor, recall: float = 0.95) -> float:
+    """Share of negatives that score at least as high as the threshold which ``recall`` of the positives reach."""
+    accepted = math.ceil(recall * len(positive))
+    threshold = positive.sort(descending=True).values[accepted - 1]
+    return float((negative >= threshold).double().mean())
+
+
+def labeled(positive: Tensor, negative: Tensor):
+    """Labels and scores of both sets for scikit-learn."""
+    labels = torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))])
+    return labels.numpy(), torch.cat([positive, negative]).double().numpy()
