@@ -1,8 +1,8 @@
 """What Metropolis-adjusted transitions share: accept or stay, borders that stay exact, a step size tuned on the way."""
 
-from __future__ import annotations
-
 import math
+from abc import abstractmethod
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ebm_cli.utils.tensors import append_dims
 GAMMA, DELAY, KAPPA = 0.05, 10, 0.75  # of dual averaging (Hoffman & Gelman 2014, section 3.2)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Adjusted(Sampler):
     """Base of the transitions whose stationary law is exactly ``exp(-E/T)``: propose, then accept or stay.
 
@@ -30,40 +31,36 @@ class Adjusted(Sampler):
         chunk_size: chains evaluated at a time; null is all at once.
 
     Raises:
-        ValueError: for ``boundary: clamp``, and for what the subclass says.
+        ValueError: for ``boundary: clamp``, for a target acceptance outside (0, 1), and for what a subclass refuses.
     """
 
     exact = True
     can_reflect = True
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 100,
-        step_size: Schedule,
-        temperature: Schedule = 1.0,
-        boundary: str | None = None,
-        adapt_steps: int = 0,
-        target_acceptance: float,
-        chunk_size: int | None = None,
-    ):
-        super().__init__(n_steps=n_steps, step_size=step_size, temperature=temperature, chunk_size=chunk_size)
-        name = type(self).__name__
+    n_steps: int = 100
+    step_size: Schedule = field()  # required: the default of the base would be inherited else
+    boundary: str | None = None
+    adapt_steps: int = 0
+    target_acceptance: float
+
+    def __post_init__(self):
+        super().__post_init__()
+        name, boundary = type(self).__name__, self.boundary
         choices = "reflect or null" if self.can_reflect else "null, which refuses proposals outside"
         if boundary == "clamp":
             raise ValueError(f"boundary=clamp: mass on the border makes {name} inexact; use {choices}")
         if boundary not in (None, "reflect") or (boundary and not self.can_reflect):
             raise ValueError(f"boundary={boundary}: {name} takes {choices}")
-        if not 0 < target_acceptance < 1 or adapt_steps < 0:
-            found = f"target_acceptance={target_acceptance}, adapt_steps={adapt_steps}"
+        if not 0 < self.target_acceptance < 1 or self.adapt_steps < 0:
+            found = f"target_acceptance={self.target_acceptance}, adapt_steps={self.adapt_steps}"
             raise ValueError(f"target_acceptance must lie between 0 and 1 and adapt_steps be at least 0, got {found}")
-        self.boundary, self.adapt_steps, self.target_acceptance = boundary, int(adapt_steps), target_acceptance
+        self.adapt_steps = int(self.adapt_steps)
 
     # What a subclass defines ----------------------------------------------------------------------------------
 
+    @abstractmethod
     def propose(self, energy: Energy, state: State, step_size, temperature, generator) -> tuple[State, Tensor, int]:
         """Proposed state, its log acceptance ratio ``(B,)``, and how many evaluations it took."""
-        raise TypeError(f"{type(self).__name__} does not define propose()")
 
     # What all share -------------------------------------------------------------------------------------------
 
@@ -85,10 +82,10 @@ class Adjusted(Sampler):
         return {"log_step": log_step, "log_step_mean": log_step.clone(), "shortfall": rows, "adapted": rows.clone()}
 
     def init(self, energy: Energy, x: Tensor, generator) -> State:
-        return self.evaluated(energy, State(x, aux=self.start(x, generator)))
+        return self.evaluate_state(energy, State(x, aux=self.start(x, generator)))
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
-        state = self.evaluated(energy, state)
+        state = self.evaluate_state(energy, state)
         step_size = state.aux["log_step"].exp() if self.adapt_steps else value_at(self.step_size, i, n)
         temperature = value_at(self.temperature, i, n)
         proposed, log_ratio, evaluations = self.propose(energy, state, step_size, temperature, generator)
@@ -134,8 +131,3 @@ def chosen(accept: Tensor, new: State, old: State) -> State:
     pick = append_dims(accept, new.x)
     grad = None if new.grad is None else torch.where(pick, new.grad, old.grad)
     return State(torch.where(pick, new.x, old.x), torch.where(accept, new.energy, old.energy), grad, old.aux)
-
-
-def normal(x: Tensor, generator) -> Tensor:
-    """Standard normal noise like ``x``."""
-    return torch.empty_like(x).normal_(generator=generator)

@@ -1,8 +1,7 @@
 """Annealed importance sampling (Neal 2001): weighted samples, and log Z with its standard error."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from ebm_cli.energies.energy import Energy, as_energy, energies
 from ebm_cli.samplers.gibbs import Gibbs
 from ebm_cli.samplers.hmc import HMC
 from ebm_cli.samplers.path import LADDERS, Path, base_for, equal_length, interpolate, ladder_of, log_mean_exp
-from ebm_cli.samplers.sampler import Chain, Info, Sampler, State, whole
+from ebm_cli.samplers.sampler import Chain, Info, Sampler, State, fixed, whole
 
 LONGEST_PILOT = 200  # levels
 ADAPTATION = 0.3  # gain of the log step size per level of the pilot run
@@ -34,6 +33,7 @@ class Estimate(NamedTuple):
     mean_log_w: float
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AIS(Sampler):
     """Moves draws of a base along a path of densities to ``exp(-E / T)``, and weighs them for what the path leaves out.
 
@@ -53,36 +53,45 @@ class AIS(Sampler):
         tune: acceptance that a pilot run tunes the step size of an adjusted transition to, per level; null for none.
         pilot: chains in the pilot run.
         chunk_size: evaluate at most so many chains at a time.
+
+    Raises:
+        ValueError: for an unknown ladder, or an acceptance outside (0, 1).
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> energy, generator = Gaussian(dim=2, std=0.8), torch.Generator().manual_seed(0)
+        >>> chain = AIS(n_steps=20, pilot=16).sample(energy, torch.zeros(200, 2), generator=generator)
+        >>> abs(estimate(chain).log_z - float(energy.log_z(1.0))) < 0.1
+        True
     """
 
     supports = ("real", "box", "binary", "spins", "one_hot")
     exact = True
     weighted = True
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 1000,
-        step_size: float = 0.1,
-        temperature: float = 1.0,
-        base: Base | None = None,
-        transition: Sampler | None = None,
-        n_moves: int = 1,
-        ladder: str = "adaptive",
-        tune: float | None = 0.7,
-        pilot: int = 64,
-        chunk_size: int | None = None,
-    ):
-        super().__init__(n_steps=n_steps, step_size=step_size, temperature=temperature, chunk_size=chunk_size)
-        if ladder not in LADDERS:
-            raise ValueError(f"ladder must be one of {', '.join(LADDERS)}, got {ladder!r}")
-        if tune is not None and not 0 < tune < 1:
-            raise ValueError(f"tune must be an acceptance between 0 and 1, got {tune}")
-        self.base, self.transition, self.n_moves = base, transition, whole("n_moves", n_moves)
-        self.ladder, self.tune, self.pilot = ladder, tune, max(8, whole("pilot", pilot))
-        self.betas: Tensor | None = None  # once prepared: the ladder, and step sizes at its levels
-        self.sizes: Tensor | None = None
-        self.adapts = self.starts_at_given = False
+    n_steps: int = 1000
+    step_size: float = 0.1
+    temperature: float = 1.0
+    base: Base | None = None
+    transition: Sampler | None = None
+    n_moves: int = 1
+    ladder: str = "adaptive"
+    tune: float | None = 0.7
+    pilot: int = 64
+
+    # Of a prepared copy: the inverse temperatures, the step sizes at its levels, and how it runs.
+    betas: Tensor | None = fixed()
+    sizes: Tensor | None = fixed()
+    adapts: bool = fixed(False)
+    starts_at_given: bool = fixed(False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.ladder not in LADDERS:
+            raise ValueError(f"ladder must be one of {', '.join(LADDERS)}, got {self.ladder!r}")
+        if self.tune is not None and not 0 < self.tune < 1:
+            raise ValueError(f"tune must be an acceptance between 0 and 1, got {self.tune}")
+        self.n_moves, self.pilot = whole("n_moves", self.n_moves), max(8, whole("pilot", self.pilot))
 
     def check(self, energy: Energy) -> None:
         super().check(energy)
@@ -113,7 +122,7 @@ class AIS(Sampler):
 
     # Everything that adapts does so in a pilot run, so that the weights stay unbiased -------------------------------
 
-    def prepared(self, energy: Energy, x: Tensor, n: int, generator) -> AIS:
+    def prepare(self, energy: Energy, x: Tensor, n: int, generator) -> Self:
         """A copy with a ladder of n steps and tuned step sizes, from a pilot run where one is asked for."""
         move, ready = self.move(energy), self.with_options(base=self.path(energy).base)
         tunes, adaptive = self.tune is not None and move.exact and move.step_size is not None, self.ladder == "adaptive"
@@ -129,7 +138,7 @@ class AIS(Sampler):
     def sample(self, energy, x: Tensor, *, n_steps: int | None = None, generator=None, **options) -> Chain:
         energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
-        ready = self.prepared(energy, x, n, generator)
+        ready = self.prepare(energy, x, n, generator)
         return super(AIS, ready).sample(energy, x, n_steps=n, generator=generator, **options)
 
     def reverse(self, energy, x: Tensor, *, n_steps: int | None = None, generator=None) -> Chain:
@@ -139,7 +148,7 @@ class AIS(Sampler):
         """
         energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
-        ready = self.prepared(energy, x, n, generator)
+        ready = self.prepare(energy, x, n, generator)
         sizes = None if ready.sizes is None else ready.sizes.flip(0)
         back = ready.with_options(betas=ready.betas.flip(0), sizes=sizes, starts_at_given=True)
         return Sampler.sample(back, energy, x, n_steps=n, generator=generator)
@@ -159,24 +168,24 @@ class AIS(Sampler):
         path, beta = self.path(energy), float(self.betas[i + 1])
         change = path.change(state.x, self.chunk_size)
         log_w = state.aux["log_w"] + (beta - float(self.betas[i])) * change
-        state, extra = self.reweighted(state._replace(aux=state.aux | {"log_w": log_w}), generator)
+        state, extra = self.resample(state._replace(aux=state.aux | {"log_w": log_w}), generator)
         extra |= {"beta": beta, "ess": effective_size(log_w) / len(log_w), "spread": change.std()}
         move = self.move(energy)
         if self.adapts:
             move = move.with_options(step_size=state.aux["size"].to(state.x.dtype))
         elif self.sizes is not None:
             move = move.with_options(step_size=float(self.sizes[i + 1]))
-        state, info = self.moved(move, path.at(beta), state, generator)
+        state, info = self.move_chains(move, path.at(beta), state, generator)
         if self.adapts:
             size = state.aux["size"] * (ADAPTATION * (info.acceptance.double().mean() - self.tune)).exp()
             state, extra = state._replace(aux=state.aux | {"size": size}), extra | {"size": size}
         return state, info._replace(extra=extra)
 
-    def reweighted(self, state: State, generator) -> tuple[State, dict]:
+    def resample(self, state: State, generator) -> tuple[State, dict]:
         """What happens once the weights of a level are known: nothing here, resampling in SMC."""
         return state, {}
 
-    def moved(self, move: Sampler, path: Path, state: State, generator) -> tuple[State, Info]:
+    def move_chains(self, move: Sampler, path: Path, state: State, generator) -> tuple[State, Info]:
         """``n_moves`` transitions at one level of the path; the bias of an unadjusted one goes into the weights."""
         inner, log_w, evaluations = move.init(path, state.x, generator), state.aux["log_w"], 1
         for turn in range(self.n_moves):

@@ -1,6 +1,6 @@
 """Langevin dynamics down a ladder of noise levels or temperatures, and plain descent."""
 
-from __future__ import annotations
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,10 +8,11 @@ from torch import Tensor
 from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.boundary import at_border, check_boundary
 from ebm_cli.samplers.langevin import Langevin
-from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, value_at, whole
-from ebm_cli.utils.tensors import append_dims, row_norm
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, fixed, value_at, whole
+from ebm_cli.utils.tensors import append_dims, clip_row_norm, normal_like
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AnnealedLangevin(Langevin):
     """Langevin at noise levels from ``sigma_max`` down to ``sigma_min`` (Song & Ermon 2019).
 
@@ -29,42 +30,39 @@ class AnnealedLangevin(Langevin):
         denoise: end with ``x - sigma_min^2 grad E``, the mean of what the noisy sample came from, inside the support.
         over: ``noise`` or ``temperature``.
         temperature, grad_clip, boundary, chunk_size: see ``Langevin``.
+
+    Raises:
+        ValueError: for levels that do not fall, or ``denoise`` over temperatures.
+
+    Example:
+        >>> sampler = AnnealedLangevin(n_levels=3, sigma_max=1.0, sigma_min=0.01)
+        >>> [round(sigma, 2) for sigma in sampler.sigmas()]
+        [1.0, 0.1, 0.01]
     """
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 200,
-        step_size: float = 1e-3,
-        n_levels: int = 10,
-        sigma_max: float = 1.0,
-        sigma_min: float = 0.1,
-        rho: float | None = None,
-        noised_start: bool = False,
-        denoise: bool = False,
-        over: str = "noise",
-        temperature: float = 1.0,
-        grad_clip: float | None = None,
-        boundary: str | None = None,
-        chunk_size: int | None = None,
-    ):
-        super().__init__(
-            n_steps=n_steps,
-            step_size=step_size,
-            temperature=temperature,
-            grad_clip=grad_clip,
-            boundary=boundary,
-            chunk_size=chunk_size,
-        )
-        if over not in ("noise", "temperature"):
-            raise ValueError(f"over must be noise or temperature, got {over!r}")
-        if not sigma_max >= sigma_min > 0:
-            raise ValueError(f"sigma_max >= sigma_min > 0 expected, got {sigma_max} and {sigma_min}")
-        if denoise and over != "noise":
+    n_steps: int = 200
+    step_size: float = 1e-3
+    n_levels: int = 10
+    sigma_max: float = 1.0
+    sigma_min: float = 0.1
+    rho: float | None = None
+    noised_start: bool = False
+    denoise: bool = False
+    over: str = "noise"
+    temperature: float = 1.0
+    noise_std: Schedule | None = fixed()  # always tied to the step size
+    noise_first: bool = fixed(False)
+    clip_by: str = fixed("value")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.over not in ("noise", "temperature"):
+            raise ValueError(f"over must be noise or temperature, got {self.over!r}")
+        if not self.sigma_max >= self.sigma_min > 0:
+            raise ValueError(f"sigma_max >= sigma_min > 0 expected, got {self.sigma_max} and {self.sigma_min}")
+        if self.denoise and self.over != "noise":
             raise ValueError("denoise=true needs an energy that knows noise levels: over=noise")
-        self.n_levels, self.over = whole("n_levels", n_levels), over
-        self.sigma_max, self.sigma_min, self.rho = sigma_max, sigma_min, rho
-        self.noised_start, self.denoise = noised_start, denoise
+        self.n_levels = whole("n_levels", self.n_levels)
 
     def sigmas(self) -> list[float]:
         """The levels, from the first to the last."""
@@ -93,30 +91,31 @@ class AnnealedLangevin(Langevin):
 
     def init(self, energy: Energy, x: Tensor, generator) -> State:
         if self.noised_start:
-            x = x + self.sigma_max * torch.empty_like(x).normal_(generator=generator)
+            x = x + self.sigma_max * normal_like(x, generator)
         return State(x)
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         sigma = self.sigma_at(i, n)
         at_level = self.at_level(sigma)
         if self.over == "noise":
-            energy = energy.given(t=levels(sigma, state.x))
+            energy = energy.given(t=fill_level(sigma, state.x))
         state, info = at_level.step(energy, state, i, n, generator)
         return state, info._replace(extra={"sigma": sigma})
 
     def finish(self, energy: Energy, state: State, generator) -> State:
         if not self.denoise:
             return state
-        _, grad = self.evaluate(energy.given(t=levels(self.sigma_min, state.x)), state.x)
+        _, grad = self.evaluate(energy.given(t=fill_level(self.sigma_min, state.x)), state.x)
         clean = state.x - self.sigma_min**2 * grad
         return State(at_border(clean, "clamp" if energy.support.kind == "box" else None, energy.support))
 
 
-def levels(sigma: float, x: Tensor) -> Tensor:
+def fill_level(sigma: float, x: Tensor) -> Tensor:
     """``sigma`` for every row of ``x``, ``(B,)``."""
     return torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GradientDescent(Sampler):
     """``x - step_size * clip(grad E)``: no noise, no law, the way down to a mode.
 
@@ -126,19 +125,19 @@ class GradientDescent(Sampler):
         grad_clip: bound on the norm of each chain's gradient; null for none.
         boundary: at the border of a box: ``clamp``, ``reflect`` or null.
         chunk_size: chains evaluated at a time; null is all at once.
+
+    Example:
+        >>> descent = GradientDescent(n_steps=200, step_size=0.1)
+        >>> descent.sample(lambda x: (x - 3).square().sum(1), torch.zeros(2, 1)).x
+        tensor([[3.0000],
+                [3.0000]])
     """
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 100,
-        step_size: Schedule = 0.01,
-        grad_clip: float | None = None,
-        boundary: str | None = None,
-        chunk_size: int | None = None,
-    ):
-        super().__init__(n_steps=n_steps, step_size=step_size, chunk_size=chunk_size)
-        self.grad_clip, self.boundary = grad_clip, boundary
+    n_steps: int = 100
+    step_size: Schedule = 0.01
+    temperature: Schedule = fixed(1.0)
+    grad_clip: float | None = None
+    boundary: str | None = None
 
     def check(self, energy: Energy) -> None:
         super().check(energy)
@@ -146,10 +145,6 @@ class GradientDescent(Sampler):
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         value, grad = self.evaluate(energy, state.x)
-        x = state.x - append_dims(value_at(self.step_size, i, n), grad) * self.clipped(grad)
+        step_size = append_dims(value_at(self.step_size, i, n), grad)
+        x = state.x - step_size * clip_row_norm(grad, self.grad_clip)
         return State(at_border(x, self.boundary, energy.support)), Info(value, grad)
-
-    def clipped(self, grad: Tensor) -> Tensor:
-        if self.grad_clip is None:
-            return grad
-        return grad * append_dims((self.grad_clip / row_norm(grad).clamp_min(1e-12)).clamp_max(1.0), grad)

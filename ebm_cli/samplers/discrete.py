@@ -1,6 +1,6 @@
 """What the discrete transitions share: supports, starting points, and the Metropolis test of a proposal."""
 
-from __future__ import annotations
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -34,23 +34,24 @@ class Proposing(Discrete):
     they make one proposal is ``propose`` and ``log_proposal``.
     """
 
+    @abstractmethod
     def log_rates(self, sites: Sites, x: Tensor, grad: Tensor, i: int, n: int) -> Tensor:
-        raise TypeError(f"{type(self).__name__} does not define log_rates")
+        """Unnormalized log-probabilities ``(B, n, k)`` of every value at every site."""
 
+    @abstractmethod
     def propose(self, sites: Sites, codes: Tensor, rates: Tensor, generator) -> Tensor:
         """Codes ``(B, n)`` of the proposals."""
-        raise TypeError(f"{type(self).__name__} does not define propose")
 
+    @abstractmethod
     def log_proposal(self, sites: Sites, rates: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """``log q(b | a)`` of codes, ``(B,)``, from the rates at ``a``."""
-        raise TypeError(f"{type(self).__name__} does not define log_proposal")
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
-        sites, state = self.sites(energy), self.evaluated(energy, state)
+        sites, state = self.sites(energy), self.evaluate_state(energy, state)
         codes = sites.codes(state.x)
         moved = self.propose(sites, codes, self.log_rates(sites, state.x, state.grad, i, n), generator)
         new = State(sites.points(moved, state.x.dtype))
-        new = self.evaluated(energy, new)
+        new = self.evaluate_state(energy, new)
         log_ratio = self.log_ratio(sites, state, new, i, n)
         u = torch.rand(len(codes), device=codes.device, dtype=log_ratio.dtype, generator=generator)
         accepted = u.log() < log_ratio
@@ -67,7 +68,7 @@ class Proposing(Discrete):
     def log_transition(self, energy: Energy, a: Tensor, b: Tensor) -> Tensor:
         """``log`` of the probability to go from a to b != a in one step, ``(B,)``."""
         sites = self.sites(energy)
-        start, end = self.evaluated(energy, State(a)), self.evaluated(energy, State(b))
+        start, end = self.evaluate_state(energy, State(a)), self.evaluate_state(energy, State(b))
         rates = self.log_rates(sites, a, start.grad, 0, 1)
         there = self.log_proposal(sites, rates, sites.codes(a), sites.codes(b))
         log_p = there + self.log_ratio(sites, start, end, 0, 1).clamp_max(0.0)

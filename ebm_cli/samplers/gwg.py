@@ -1,16 +1,17 @@
 """Gradient-informed transitions on discrete inputs: Gibbs-with-gradients and discrete MALA."""
 
-from __future__ import annotations
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ebm_cli.energies.discrete import Sites
 from ebm_cli.samplers.discrete import Proposing, categorical
-from ebm_cli.samplers.sampler import Schedule, value_at
+from ebm_cli.samplers.sampler import Schedule, fixed, value_at
 from ebm_cli.utils.tensors import append_dims
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GibbsWithGradients(Proposing):
     """Changes one site at a time, chosen with probability ``exp(-(E(x') - E(x)) / 2T)`` to first order.
 
@@ -20,10 +21,16 @@ class GibbsWithGradients(Proposing):
         n_steps: proposals per chain, each of one site.
         temperature: T.
         chunk_size: evaluate at most so many chains at a time.
+
+    Example:
+        >>> from ebm_cli.energies import Ising
+        >>> chain = GibbsWithGradients(n_steps=1).sample(Ising(size=[9], coupling=0.4), torch.ones(4, 9))
+        >>> bool(((chain.x != 1).sum(1) <= 1).all())  # one site, or none where the proposal is refused
+        True
     """
 
-    def __init__(self, *, n_steps: int = 1000, temperature: Schedule = 1.0, chunk_size: int | None = None):
-        super().__init__(n_steps=n_steps, temperature=temperature, chunk_size=chunk_size)
+    n_steps: int = 1000
+    step_size: Schedule | None = fixed()
 
     def log_rates(self, sites: Sites, x: Tensor, grad: Tensor, i: int, n: int) -> Tensor:
         change = sites.first_order(x, grad)
@@ -43,6 +50,7 @@ class GibbsWithGradients(Proposing):
         return torch.where(one, log_q.gather(1, move)[:, 0], -torch.inf)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class DiscreteMALA(Proposing):
     """Proposes all sites at once, each by ``exp(-grad . (x' - x) / 2T - |x' - x|^2 / (2 step_size))``.
 
@@ -53,17 +61,16 @@ class DiscreteMALA(Proposing):
         step_size: larger ones change more sites at once; a number, a ``(B,)`` tensor or a schedule.
         temperature: T.
         chunk_size: evaluate at most so many chains at a time.
+
+    Example:
+        >>> from ebm_cli.energies import Ising
+        >>> sampler = DiscreteMALA(n_steps=5, step_size=0.5)
+        >>> sampler.sample(Ising(size=[9], coupling=0.4), torch.ones(4, 9)).x.shape
+        torch.Size([4, 9])
     """
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 1000,
-        step_size: Schedule = 1.0,
-        temperature: Schedule = 1.0,
-        chunk_size: int | None = None,
-    ):
-        super().__init__(n_steps=n_steps, step_size=step_size, temperature=temperature, chunk_size=chunk_size)
+    n_steps: int = 1000
+    step_size: Schedule = 1.0
 
     def log_rates(self, sites: Sites, x: Tensor, grad: Tensor, i: int, n: int) -> Tensor:
         change = sites.first_order(x, grad)

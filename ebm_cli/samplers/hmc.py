@@ -1,17 +1,18 @@
 """Hamiltonian Monte Carlo."""
 
-from __future__ import annotations
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ebm_cli.energies.energy import Energy, Support
-from ebm_cli.samplers.adjusted import Adjusted, normal
+from ebm_cli.samplers.adjusted import Adjusted
 from ebm_cli.samplers.boundary import reflect
 from ebm_cli.samplers.sampler import Schedule, State, whole
-from ebm_cli.utils.tensors import append_dims
+from ebm_cli.utils.tensors import append_dims, normal_like
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class HMC(Adjusted):
     """A fresh momentum, ``n_leapfrog`` leapfrog steps of ``E/T + |p|^2 / 2``, then accepted or refused (Neal 2011).
 
@@ -22,38 +23,32 @@ class HMC(Adjusted):
             acceptance is best at about .8 with several leapfrog steps.
         n_leapfrog: leapfrog steps, one evaluation each.
         jitter: each trajectory draws its step size from ``step_size * [1 - jitter, 1 + jitter]``, against resonance.
+
+    Raises:
+        ValueError: for a jitter outside [0, 1), and for what ``Adjusted`` refuses.
+
+    Example:
+        >>> harmonic = lambda x: 0.5 * x.square().sum(1)
+        >>> sampler = HMC(n_steps=10, step_size=0.3, n_leapfrog=5)
+        >>> chain = sampler.sample(harmonic, torch.zeros(500, 2), generator=torch.Generator().manual_seed(0))
+        >>> abs(float(chain.x.var()) - 1) < 0.2, chain.stats["evaluations"].tolist()[:3]
+        (True, [5, 5, 5])
     """
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 100,
-        step_size: Schedule = 0.1,
-        n_leapfrog: int = 10,
-        jitter: float = 0.2,
-        temperature: Schedule = 1.0,
-        boundary: str | None = None,
-        adapt_steps: int = 0,
-        target_acceptance: float = 0.8,
-        chunk_size: int | None = None,
-    ):
-        super().__init__(
-            n_steps=n_steps,
-            step_size=step_size,
-            temperature=temperature,
-            boundary=boundary,
-            adapt_steps=adapt_steps,
-            target_acceptance=target_acceptance,
-            chunk_size=chunk_size,
-        )
-        self.n_leapfrog = whole("n_leapfrog", n_leapfrog)
-        if not 0 <= jitter < 1:
-            raise ValueError(f"jitter must lie in [0, 1), got {jitter}")
-        self.jitter = jitter
+    step_size: Schedule = 0.1
+    n_leapfrog: int = 10
+    jitter: float = 0.2
+    target_acceptance: float = 0.8
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.n_leapfrog = whole("n_leapfrog", self.n_leapfrog)
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"jitter must lie in [0, 1), got {self.jitter}")
 
     def propose(self, energy: Energy, state: State, step_size, temperature, generator):
         h = self.jittered(step_size, state.x, generator)
-        momentum = normal(state.x, generator)
+        momentum = normal_like(state.x, generator)
         before = state.energy / temperature + kinetic(momentum)
         end, momentum = self.leapfrog(energy, state, momentum, h, append_dims(temperature, state.x))
         after = end.energy / temperature + kinetic(momentum)

@@ -1,8 +1,7 @@
 """Staged generation of diffusion recovery likelihood: every level undoes a part of the noise."""
 
-from __future__ import annotations
-
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,18 +10,18 @@ from ebm_cli.energies.compositions import Measured, Tempered
 from ebm_cli.energies.energy import Energy
 from ebm_cli.samplers.boundary import at_border
 from ebm_cli.samplers.langevin import Langevin
-from ebm_cli.samplers.sampler import Chain, Info, Sampler, State
-from ebm_cli.utils.tensors import append_dims
+from ebm_cli.samplers.sampler import Chain, Info, Sampler, Schedule, State, fixed
+from ebm_cli.utils.tensors import append_dims, normal_like
 
 
-class Ladder:
+class NoiseLevels:
     """Noise in T transitions: ``x_(t+1) = y_t + std_t z``, where ``y_t = scale_t x_t``. Lists of T numbers each.
 
     Attributes:
         scale, std: of the transitions.
         clean, noise: x_t is ``clean_t x + noise_t z`` for data x.
         step: ``b^2``, twice the Langevin step size, of every level.
-        told: what the energy is told of the level as ``t``.
+        conditioning: the ``t`` that the energy is conditioned on at every level.
         temperature: the energy of ``y_t`` is the network's over this.
         weight: of the level's loss.
         open: whether the last level takes its marginal law, without ``x_(t+1)``.
@@ -44,8 +43,10 @@ class Ladder:
         return len(self.scale)
 
 
-class VariancePreserving(Ladder):
-    """The levels of Gao et al. (2021): some of the thousand of a linear schedule; the energy is told their number.
+class VariancePreserving(NoiseLevels):
+    """The levels of Gao et al. (2021): some of the thousand of a linear schedule.
+
+    The energy is conditioned on their number.
 
     Args:
         n_levels: T, at least 2; the first T are evenly spaced over half the schedule, and the last transition goes on
@@ -68,8 +69,8 @@ class VariancePreserving(Ladder):
         self.open, self.start = True, 0.0
 
 
-class VarianceExploding(Ladder):
-    """Levels of growing noise, for energies that are told its standard deviation (``model=noise_mlp``).
+class VarianceExploding(NoiseLevels):
+    """Levels of growing noise, for energies conditioned on its standard deviation (``model=noise_mlp``).
 
     Args:
         n_levels: T, equally spaced in ``sigma^(1 / rho)`` (Karras et al. 2022).
@@ -101,6 +102,7 @@ class VarianceExploding(Ladder):
         self.open, self.start = False, sigma_max
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RecoverySampler(Sampler):
     """Generates from the noisiest level down, each by Langevin on ``p(y_t | x_(t+1))`` (Gao et al. 2021).
 
@@ -115,13 +117,23 @@ class RecoverySampler(Sampler):
 
     Raises:
         ValueError: for fewer steps than levels.
+
+    Example:
+        >>> sampler = RecoverySampler(levels=VariancePreserving(n_levels=6), n_steps=180)
+        >>> [sampler.level_at(i, 180) for i in (0, 30, 179)]  # the noisiest first
+        [5, 4, 0]
     """
 
-    def __init__(self, *, levels: Ladder, n_steps: int = 180, denoise: bool = False, chunk_size: int | None = None):
-        super().__init__(n_steps=n_steps, chunk_size=chunk_size)
-        self.levels, self.denoise = levels, denoise
-        if self.n_steps < len(levels):
-            raise ValueError(f"sampler.n_steps={n_steps} is fewer than the {len(levels)} levels")
+    levels: NoiseLevels
+    n_steps: int = 180
+    denoise: bool = False
+    step_size: Schedule | None = fixed()  # that of the levels
+    temperature: Schedule = fixed(1.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.n_steps < len(self.levels):
+            raise ValueError(f"sampler.n_steps={self.n_steps} is fewer than the {len(self.levels)} levels")
 
     # One level ------------------------------------------------------------------------------------------------
 
@@ -151,7 +163,7 @@ class RecoverySampler(Sampler):
 
     def init(self, energy: Energy, x: Tensor, generator) -> State:
         if self.levels.start:
-            x = x + self.levels.start * torch.empty_like(x).normal_(generator=generator)
+            x = x + self.levels.start * normal_like(x, generator)
         return State(x, aux={"noisy": x})
 
     def level_at(self, i: int, n: int) -> int:

@@ -1,16 +1,17 @@
 """Walkers whose log-weights follow every change of the energy (Jarzynski 1997; Carbone et al. 2023)."""
 
-from __future__ import annotations
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ebm_cli.energies.energy import Energy, energies
 from ebm_cli.samplers.langevin import Langevin
-from ebm_cli.samplers.sampler import Info, Sampler, State
-from ebm_cli.samplers.tempering import Ladder
+from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, fixed
+from ebm_cli.samplers.tempering import Tempering
 
 
+@dataclass(eq=False, repr=False)
 class Reweighted(Sampler):
     """A transition whose walkers carry the log-weights under which they follow the energy of now, exactly.
 
@@ -27,23 +28,30 @@ class Reweighted(Sampler):
 
     Raises:
         ValueError: for transitions that have neither an invariant law nor a density.
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian, GaussianBase
+        >>> sampler, generator = Reweighted(Langevin(step_size=0.1)), torch.Generator().manual_seed(0)
+        >>> aux = sampler.start_from(GaussianBase((2,)), 100, generator)
+        >>> chain = sampler.sample(Gaussian(dim=2), aux["x"], n_steps=5, generator=generator, aux=aux)
+        >>> chain.log_w.shape
+        torch.Size([100])
     """
 
-    def __init__(self, kernel: Sampler):
-        name = type(kernel).__name__
-        if isinstance(kernel, Ladder) or kernel.weighted or not (kernel.exact or isinstance(kernel, Langevin)):
-            raise ValueError(
-                f"sampler: weights need a transition that is exact or has a density, and {name} is neither; "
-                "use langevin, mala, hmc or gibbs"
-            )
-        if not kernel.exact and (kernel.boundary or kernel.noise_first):
-            raise ValueError(
-                "sampler: the density of a Langevin step needs sampler.boundary=null and sampler.noise_first=false; "
-                "inputs in a box can move by sampler=hmc sampler.boundary=reflect"
-            )
-        temperature = kernel.temperature if kernel.exact else kernel.effective_temperature()
-        super().__init__(n_steps=kernel.n_steps, temperature=temperature, chunk_size=kernel.chunk_size)
-        self.kernel, self.supports, self.uses_gradient = kernel, kernel.supports, kernel.uses_gradient
+    kernel: Sampler
+    # All that a sampler has besides is the kernel's.
+    n_steps: int = fixed(1)
+    step_size: Schedule | None = fixed()
+    temperature: Schedule = fixed(1.0)
+    chunk_size: int | None = fixed()
+
+    def __post_init__(self):
+        kernel = self.kernel
+        check_kernel(kernel)
+        self.n_steps, self.chunk_size = kernel.n_steps, kernel.chunk_size
+        self.temperature = kernel.temperature if kernel.exact else kernel.effective_temperature()
+        super().__post_init__()
+        self.supports, self.uses_gradient = kernel.supports, kernel.uses_gradient
 
     def check(self, energy: Energy) -> None:
         self.kernel.check(energy)
@@ -59,11 +67,11 @@ class Reweighted(Sampler):
         return self.start(x, generator) | {"x": x, "value": energies(base, x).double()}
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
-        state = self.kernel.evaluated(energy, state)
-        log_w = self.caught_up(state)
+        state = self.kernel.evaluate_state(energy, state)
+        log_w = self.update_weights(state)
         moved, info = self.kernel.step(energy, state, i, n, generator)
         if self.kernel.exact:
-            moved = self.kernel.evaluated(energy, moved)
+            moved = self.kernel.evaluate_state(energy, moved)
             trace = {"at": moved.x, "value": self.reduced(moved.energy)}
         else:
             trace = {
@@ -75,7 +83,7 @@ class Reweighted(Sampler):
         aux = {**state.aux, **moved.aux, **trace, "log_w": log_w}
         return moved._replace(aux=aux), info._replace(extra={**info.extra, "log_w": log_w})
 
-    def caught_up(self, state: State) -> Tensor:
+    def update_weights(self, state: State) -> Tensor:
         """Log-weights ``(B,)`` under the energy of now, evaluated in ``state``."""
         aux = state.aux
         log_w = aux["log_w"] + aux["value"] - self.reduced(state.energy)
@@ -87,3 +95,18 @@ class Reweighted(Sampler):
     def reduced(self, value: Tensor) -> Tensor:
         """``E / T`` in double precision: weights add up over the whole training."""
         return value.double() / self.temperature
+
+
+def check_kernel(kernel: Sampler) -> None:
+    """Raises ValueError for transitions that have neither an invariant law nor a density."""
+    name = type(kernel).__name__
+    if isinstance(kernel, Tempering) or kernel.weighted or not (kernel.exact or isinstance(kernel, Langevin)):
+        raise ValueError(
+            f"sampler: weights need a transition that is exact or has a density, and {name} is neither; "
+            "use langevin, mala, hmc or gibbs"
+        )
+    if not kernel.exact and (kernel.boundary or kernel.noise_first):
+        raise ValueError(
+            "sampler: the density of a Langevin step needs sampler.boundary=null and sampler.noise_first=false; "
+            "inputs in a box can move by sampler=hmc sampler.boundary=reflect"
+        )

@@ -1,10 +1,10 @@
 """Schedules of step sizes and temperatures over a chain, for any option that takes a number: ``(i, n) -> number``."""
 
-from __future__ import annotations
-
 import math
+from dataclasses import dataclass
 
 
+@dataclass(kw_only=True, eq=False)
 class Polynomial:
     """``a (b + i)^-gamma``: the decreasing steps of SGLD, gamma in (1/2, 1] (Welling & Teh 2011).
 
@@ -12,47 +12,73 @@ class Polynomial:
         a: scale; the first value is ``a b^-gamma``.
         b: delay in steps, positive.
         gamma: decay, 0 for a constant.
+
+    Example:
+        >>> schedule = Polynomial(a=0.1, gamma=1.0)
+        >>> [round(schedule(i, 100), 3) for i in (0, 9)]
+        [0.1, 0.01]
     """
 
-    def __init__(self, *, a: float, b: float = 1.0, gamma: float = 0.55):
-        if not (a > 0 and b > 0 and gamma >= 0):
-            raise ValueError(f"a and b must be positive and gamma not negative, got a={a}, b={b}, gamma={gamma}")
-        self.a, self.b, self.gamma = a, b, gamma
+    a: float
+    b: float = 1.0
+    gamma: float = 0.55
+
+    def __post_init__(self):
+        if not (self.a > 0 and self.b > 0 and self.gamma >= 0):
+            found = f"a={self.a}, b={self.b}, gamma={self.gamma}"
+            raise ValueError(f"a and b must be positive and gamma not negative, got {found}")
 
     def __call__(self, i: int, n: int) -> float:
         return self.a * (self.b + i) ** -self.gamma
 
 
+@dataclass(kw_only=True, eq=False)
 class Geometric:
     """From ``first`` to ``last`` by equal factors.
 
     Args:
         first, last: values of the first and the last step, both positive.
+
+    Example:
+        >>> schedule = Geometric(first=1.0, last=0.01)
+        >>> [round(schedule(i, 3), 3) for i in range(3)]
+        [1.0, 0.1, 0.01]
     """
 
-    def __init__(self, *, first: float, last: float):
-        check_positive(first, last)
-        self.first, self.last = first, last
+    first: float
+    last: float
+
+    def __post_init__(self):
+        check_positive(self.first, self.last)
 
     def __call__(self, i: int, n: int) -> float:
         return self.first * (self.last / self.first) ** (i / max(1, n - 1))
 
 
+@dataclass(kw_only=True, eq=False)
 class Cosine:
     """From ``first`` to ``last`` along half a cosine.
 
     Args:
         first, last: values of the first and the last step, both positive.
+
+    Example:
+        >>> schedule = Cosine(first=1.0, last=0.01)
+        >>> [round(schedule(i, 3), 3) for i in range(3)]
+        [1.0, 0.505, 0.01]
     """
 
-    def __init__(self, *, first: float, last: float):
-        check_positive(first, last)
-        self.first, self.last = first, last
+    first: float
+    last: float
+
+    def __post_init__(self):
+        check_positive(self.first, self.last)
 
     def __call__(self, i: int, n: int) -> float:
         return self.last + (self.first - self.last) * 0.5 * (1 + math.cos(math.pi * i / max(1, n - 1)))
 
 
+@dataclass(kw_only=True, eq=False)
 class Ramp:
     """0 until step ``begin``, from there linearly to ``top`` at step ``end``, which it stays at.
 
@@ -61,12 +87,21 @@ class Ramp:
     Args:
         begin, end: steps, counted from 0 however long the chain is; equal for a jump.
         top: last value, not negative.
+
+    Example:
+        >>> schedule = Ramp(begin=2, end=4, top=1.0)
+        >>> [schedule(i, 6) for i in range(6)]
+        [0.0, 0.0, 0.0, 0.5, 1.0, 1.0]
     """
 
-    def __init__(self, *, begin: int, end: int, top: float):
-        if not (0 <= begin <= end and top >= 0):
-            raise ValueError(f"a ramp needs 0 <= begin <= end and top >= 0, got begin={begin}, end={end}, top={top}")
-        self.begin, self.end, self.top = begin, end, top
+    begin: int
+    end: int
+    top: float
+
+    def __post_init__(self):
+        if not (0 <= self.begin <= self.end and self.top >= 0):
+            found = f"begin={self.begin}, end={self.end}, top={self.top}"
+            raise ValueError(f"a ramp needs 0 <= begin <= end and top >= 0, got {found}")
 
     def __call__(self, i: int, n: int) -> float:
         if i < self.begin:

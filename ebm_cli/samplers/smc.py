@@ -1,16 +1,16 @@
 """Sequential Monte Carlo from a base (Del Moral, Doucet & Jasra 2006): AIS whose chains are resampled."""
 
-from __future__ import annotations
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ebm_cli.energies.bases import Base
 from ebm_cli.samplers.ais import AIS, effective_size
 from ebm_cli.samplers.path import log_mean_exp
-from ebm_cli.samplers.sampler import Sampler, State
+from ebm_cli.samplers.sampler import State
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SMC(AIS):
     """Annealed importance sampling that resamples its chains, systematically, when few of them carry the weight.
 
@@ -28,44 +28,31 @@ class SMC(AIS):
         pilot: chains in the pilot run.
         resample_below: resample when the effective sample size falls below this share of the chains.
         chunk_size: evaluate at most so many chains at a time.
+
+    Raises:
+        ValueError: for a share outside [0, 1], and for what ``AIS`` refuses.
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> energy, generator = Gaussian(dim=2, std=0.3), torch.Generator().manual_seed(0)
+        >>> chain = SMC(n_steps=10, pilot=16).sample(energy, torch.zeros(200, 2), generator=generator)
+        >>> chain.x.shape, chain.log_w.shape
+        (torch.Size([200, 2]), torch.Size([200]))
     """
 
-    def __init__(
-        self,
-        *,
-        n_steps: int = 200,
-        step_size: float = 0.1,
-        temperature: float = 1.0,
-        base: Base | None = None,
-        transition: Sampler | None = None,
-        n_moves: int = 1,
-        ladder: str = "adaptive",
-        tune: float | None = 0.7,
-        pilot: int = 64,
-        resample_below: float = 0.5,
-        chunk_size: int | None = None,
-    ):
-        super().__init__(
-            n_steps=n_steps,
-            step_size=step_size,
-            temperature=temperature,
-            base=base,
-            transition=transition,
-            n_moves=n_moves,
-            ladder=ladder,
-            tune=tune,
-            pilot=pilot,
-            chunk_size=chunk_size,
-        )
-        if not 0 <= resample_below <= 1:
-            raise ValueError(f"resample_below must be a share between 0 and 1, got {resample_below}")
-        self.resample_below = resample_below
+    n_steps: int = 200
+    resample_below: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.resample_below <= 1:
+            raise ValueError(f"resample_below must be a share between 0 and 1, got {self.resample_below}")
 
     def start(self, x: Tensor, generator) -> dict[str, Tensor]:
         every = torch.arange(len(x), device=x.device)
         return super().start(x, generator) | {"ancestor": every, "resampled": torch.zeros_like(every)}
 
-    def reweighted(self, state: State, generator) -> tuple[State, dict]:
+    def resample(self, state: State, generator) -> tuple[State, dict]:
         """Resampled where the weights ask for it; the mean weight stays, so that log Z is always log-mean-exp."""
         log_w = state.aux["log_w"]
         now = effective_size(log_w) < self.resample_below * len(log_w)

@@ -139,7 +139,7 @@ def test_leapfrog_is_reversible_and_of_the_right_order():
     errors = {}
     for h, leaps in ((0.1, 10), (0.05, 20)):
         sampler = HMC(step_size=h, n_leapfrog=leaps, jitter=0.0)
-        start = sampler.evaluated(energy, State(x))
+        start = sampler.evaluate_state(energy, State(x))
         end, p = sampler.leapfrog(energy, start, momentum, h, 1.0)
         back, q = sampler.leapfrog(energy, end, -p, h, 1.0)
         torch.testing.assert_close(back.x, x, rtol=0, atol=1e-9)
