@@ -1,8 +1,8 @@
-"""What `ebm-train` adds to a bare loop of the same maths: `python -m benchmarks.overhead`.
+"""What `ebm-train` adds to the plain loop of training/reference.py: `python -m benchmarks.overhead`.
 
 The same objective, chains, batches, clipping, fused Adam and weight average run under Lightning with all callbacks of a
-run, and in a plain loop: an epoch of the one, then as many updates of the other, by turns, so that other work on the
-machine meets both. Processor time per update without what happens at the ends of epochs; medians over the pairs.
+run, and in the plain loop: an epoch of the one, then as many updates of the other, by turns, so that other work on the
+machine meets both. Processor time per update without validation and the ends of epochs; medians over the pairs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ebm_cli.config import build, plain
 from ebm_cli.config.options import conf_dir
 from ebm_cli.config.schema import SCHEMAS
 from ebm_cli.models.assemble import facts_of
 from ebm_cli.training.module import EnergyModule
+from ebm_cli.training.optim import build_optimizer
+from ebm_cli.training.reference import train
 from ebm_cli.training.trainer import make_trainer
 
 RUNS = {
@@ -70,37 +73,28 @@ def config(words: list[str]):
     for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=[*words, "trainer.enable_progress_bar=false"])
+        return compose("train", overrides=[*words, "trainer.enable_progress_bar=false", "trainer.limit_val_batches=0"])
 
 
 class BareLoop:
-    """A plain loop of the same maths, on the same network, chains and data."""
+    """``training/reference.py`` on the same network, chains and data."""
 
     def __init__(self, module: EnergyModule, data):
         self.module, self.data, self.loader = module, data, data.train_dataloader()
-        self.weights = list(module.parameters())
-        self.current = [w.detach() for w in self.weights]
-        self.averaged = [w.clone() for w in self.current]
-        self.optimizer = build(module.config["optimizer"], "optimizer", params=self.weights)
-        self.optimizer.param_groups[0].update(fused=True)
-        self.bound = module.config["trainer"]["gradient_clip_val"]
+        self.optimizer = build_optimizer(module.config["optimizer"], module.parameters(), None)
+        self.average = AveragedModel(module.energy, multi_avg_fn=get_ema_multi_avg_fn(0.999))
 
     def run(self, epoch: int) -> float:
         """Seconds per update of an epoch."""
-        module, rows, sampler = self.module, self.loader.dataset, self.loader.sampler
-        sampler.set_epoch(epoch)
+        module = self.module
+        self.loader.sampler.set_epoch(epoch)
+        batches = (batch._replace(x=self.data.augmented(batch.x)) for batch in self.loader)
         since = time.process_time()
-        for index in sampler:
-            batch = rows[index]
-            batch = batch._replace(x=self.data.augmented(batch.x))
-            loss = module.objective(module.energy, batch, module.negatives).loss
-            self.optimizer.zero_grad()
-            loss.backward()
-            if self.bound is not None:
-                torch.nn.utils.clip_grad_norm_(self.weights, self.bound)
-            self.optimizer.step()
-            torch._foreach_lerp_(self.averaged, self.current, 1e-3)
-        return (time.process_time() - since) / len(sampler)
+        clip = module.config["trainer"]["gradient_clip_val"]
+        train(
+            module.energy, module.objective, module.negatives, batches, self.optimizer, clip=clip, average=self.average
+        )
+        return (time.process_time() - since) / len(self.loader)
 
 
 def main(short: bool) -> None:

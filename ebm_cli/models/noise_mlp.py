@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ebm_cli.energies.energy import REAL, Support
-from ebm_cli.models.mlp import BACKWARD
 from ebm_cli.models.network import Network, marginal
 from ebm_cli.models.network import activation as make_activation
 
@@ -79,21 +78,6 @@ class NoiseMLP(Network):
             kept.append(layer(h) + level)
             h = h + self.act(kept[-1])
         return grown * self.last(h), kept, shrunk, grown
-
-    def value_and_grad(self, x: Tensor, **given: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies and their gradient, layer by layer: the numbers of autograd, without its cost per operation."""
-        mixed = torch.is_autocast_enabled(x.device.type) or x.dtype != self.last.weight.dtype
-        if mixed or "y" in given or type(self.act) not in BACKWARD:
-            return super().value_and_grad(x, **given)
-        with torch.no_grad():
-            outputs, (first, *others), shrunk, grown = self.outputs_kept(x, given.get("t"))
-            energy = marginal(outputs) if self.joint else outputs[:, 0]
-            shares = torch.softmax(-outputs, 1) if self.joint else torch.ones_like(outputs)
-            slope = (grown * shares) @ self.last.weight
-            for layer, z in zip(reversed(self.others), reversed(others), strict=True):
-                slope = slope + BACKWARD[type(self.act)](slope, z, self.act) @ layer.weight
-            slope = BACKWARD[type(self.act)](slope, first, self.act) @ self.first.weight
-            return energy, (slope * shrunk).view_as(x)
 
     def features(self, t: Tensor) -> Tensor:
         """Cosines and sines of the logarithm of levels ``(B, 1)``."""

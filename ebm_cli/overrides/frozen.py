@@ -13,6 +13,7 @@ from ebm_cli.energies.energy import Energy
 from ebm_cli.models.network import Network
 from ebm_cli.models.pooling import ConvPool
 from ebm_cli.overrides.winograd import WinogradConv
+from ebm_cli.overrides.written_out import write_out
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -22,7 +23,7 @@ class FrozenCopies:
 
     In a copy nothing wants a gradient, weights that a parametrization computes (spectral norms) are plain, and images
     lie in whichever memory format was faster when it was tried once; with channels last, wide 3x3 convolutions are
-    ``WinogradConv``. A network that gains nothing by this is used as it is.
+    ``WinogradConv``; gradients of perceptrons are written out. A network that gains nothing by this is used as it is.
 
     Args:
         precision: ``float32`` is exact up to rounding; ``bfloat16`` keeps weights and activations, but not the chains,
@@ -87,6 +88,7 @@ class FrozenCopy:
             self.winograd = [m for m in network.modules() if m not in pooled and WinogradConv.is_fit(m, dtype)]
         for conv in self.winograd:
             conv.__class__ = WinogradConv
+        self.written_out = source._compiled_call_impl is None and write_out(network)
         if dtype != torch.float32:
             self.network.to(dtype)
             self.network.register_forward_pre_hook(lambda module, args: (args[0].to(dtype), *args[1:]))
@@ -96,7 +98,7 @@ class FrozenCopy:
 
     def gains(self, channels_last: bool) -> bool:
         """Whether chains are better off with the copy than with the network itself."""
-        return self.simpler or channels_last or self.dtype != torch.float32
+        return self.simpler or self.written_out or channels_last or self.dtype != torch.float32
 
     def has_images(self, x: Tensor) -> bool:
         """Whether memory format can matter: 2-D convolutions on a batch of images."""

@@ -7,8 +7,9 @@ import torch
 
 from ebm_cli.energies import Energy, FullGaussianBase, GaussianBase, Tilted
 from ebm_cli.models import MLP, NoiseMLP
-from ebm_cli.models.mlp import BACKWARD
 from ebm_cli.models.network import ACTIVATIONS
+from ebm_cli.overrides import FrozenCopies
+from ebm_cli.overrides.written_out import BACKWARD, WrittenOutMLP, WrittenOutNoiseMLP
 
 
 def by_autograd(energy, x):
@@ -28,8 +29,11 @@ def agree(energy, x):
 def test_the_mlp_writes_out_its_gradient(activation, options):
     torch.manual_seed(0)
     shape = (2,) if "fourier" in options else (1, 3, 4)
-    energy = MLP(shape, hidden=[16, 8], activation=activation, **options).eval()
-    agree(energy, 2 * torch.randn(7, *shape))
+    energy, x = MLP(shape, hidden=[16, 8], activation=activation, **options).eval(), 2 * torch.randn(7, *shape)
+    copied = FrozenCopies().of(energy, x)
+    assert type(copied) is WrittenOutMLP
+    agree(copied, x)
+    torch.testing.assert_close(copied(x), energy(x))
 
 
 def test_every_activation_has_its_derivative():
@@ -48,8 +52,11 @@ def test_networks_that_know_the_noise_level_write_out_their_gradient(activation,
     torch.manual_seed(0)
     energy = NoiseMLP((1, 3, 4), width=16, activation=activation, **options)
     energy.fit(torch.randn(20, 1, 3, 4))
-    agree(energy, torch.randn(7, 1, 3, 4))
-    agree(energy.given(t=0.1 + torch.rand(7)), torch.randn(7, 1, 3, 4))
+    x = torch.randn(7, 1, 3, 4)
+    copied = FrozenCopies().of(energy, x)
+    assert type(copied) is WrittenOutNoiseMLP
+    agree(copied, x)
+    agree(copied.given(t=0.1 + torch.rand(7)), torch.randn(7, 1, 3, 4))
 
 
 @pytest.mark.parametrize("make", [lambda: GaussianBase((1, 3), std=0.7), lambda: FullGaussianBase((1, 3))])
@@ -66,10 +73,17 @@ class Doubled(MLP):
 
 
 def test_a_subclass_with_outputs_of_its_own_is_differentiated_by_autograd():
-    agree(Doubled((3,), hidden=[8]), torch.randn(5, 3))
+    energy, x = Doubled((3,), hidden=[8]), torch.randn(5, 3)
+    assert FrozenCopies().of(energy, x) is energy
+    agree(energy, x)
+
+
+def test_one_switch_turns_it_off():
+    energy, x = MLP((3,), hidden=[8]), torch.randn(5, 3)
+    assert FrozenCopies("none").of(energy, x) is energy
 
 
 def test_noise_under_autocast_goes_through_autograd():
-    energy = MLP((3,), hidden=[8])
+    energy = FrozenCopies().of(MLP((3,), hidden=[8]), torch.randn(5, 3))
     with torch.autocast("cpu", torch.bfloat16):
         agree(energy, torch.randn(5, 3))
