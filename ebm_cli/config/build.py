@@ -74,7 +74,7 @@ def allowed_packages() -> tuple[str, ...]:
 def resolve(target: str | None, path: str):
     """The class or function called ``target``, if it is defined in an allowed package.
 
-    The name alone is not enough (``torch.nn.os.system``): the object's own module is judged too.
+    The name alone is not enough (``torch.nn.os.system``): the object's own module counts too.
 
     Raises:
         ConfigError: naming the target and what is allowed.
