@@ -30,6 +30,10 @@ def build(node, path: str = "", **supplied):
     Raises:
         ConfigError: for a target outside the allowed packages, an unknown or ill-typed key, or a value that the class
             refuses.
+
+    Example:
+        >>> build({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}, "model")
+        Linear(in_features=2, out_features=3, bias=True)
     """
     values = plain(node)
     target = resolve(values.pop("_target_", None), path)
