@@ -40,9 +40,9 @@ def default_run(arguments: list[str]) -> str | None:
     """
     given = values_in(arguments)
     if given.get("run") == "null" and "samples" not in given:
-        raise ConfigError("run=null: nothing to judge; give run=PATH, or samples=FILE dataset=NAME")
+        raise ConfigError("run=null: nothing to measure; give run=PATH, or samples=FILE dataset=NAME")
     if "samples" in given and not {"run", "dataset"} & set(given):
-        raise ConfigError("samples=: say what to judge them by: dataset=NAME, or run=PATH")
+        raise ConfigError("samples=: name the data to compare with: dataset=NAME, or run=PATH")
     return None if "samples" in given or TEACHING & set(arguments) else "latest"
 
 

@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def show(cfg) -> None:
-    """Fills the table if asked to, and prints it."""
+    """Fills the table where `run_missing` says so, and prints it."""
     from pathlib import Path
 
     from hydra.core.hydra_config import HydraConfig

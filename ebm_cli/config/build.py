@@ -30,6 +30,10 @@ def build(node, path: str = "", **supplied):
     Raises:
         ConfigError: for a target outside the allowed packages, an unknown or ill-typed key, or a value that the class
             refuses.
+
+    Example:
+        >>> build({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}, "model")
+        Linear(in_features=2, out_features=3, bias=True)
     """
     values = plain(node)
     target = resolve(values.pop("_target_", None), path)
@@ -74,7 +78,7 @@ def allowed_packages() -> tuple[str, ...]:
 def resolve(target: str | None, path: str):
     """The class or function called ``target``, if it is defined in an allowed package.
 
-    The name alone is not enough (``torch.nn.os.system``): the object's own module is judged too.
+    The name alone is not enough (``torch.nn.os.system``): the object's own module counts too.
 
     Raises:
         ConfigError: naming the target and what is allowed.

@@ -103,16 +103,18 @@ def check_sweep(cfg: DictConfig, hydra_cfg) -> None:
         )
 
 
-def refuse_storage(words: list[str]) -> None:
+def refuse_storage(arguments: list[str]) -> None:
     """Raises ConfigError for an Optuna storage that the installed packages cannot open."""
     from importlib.metadata import PackageNotFoundError, version
 
-    asked = next((word for word in words if word.startswith("hydra.sweeper.storage=")), None)
-    if asked is None or asked.endswith("=null"):
+    storage = next((argument for argument in arguments if argument.startswith("hydra.sweeper.storage=")), None)
+    if storage is None or storage.endswith("=null"):
         return
     try:
         optuna, alchemy = (int(version(package).split(".")[0]) for package in ("optuna", "SQLAlchemy"))
     except PackageNotFoundError as error:
-        raise ConfigError(f"{asked}: needs the package {error.name}: pip install 'ebm-cli[sweep]'") from error
+        raise ConfigError(f"{storage}: needs the package {error.name}: pip install 'ebm-cli[sweep]'") from error
     if optuna < 3 and alchemy >= 2:
-        raise ConfigError(f"{asked}: optuna {optuna} cannot use SQLAlchemy {alchemy}; leave the study in memory (null)")
+        raise ConfigError(
+            f"{storage}: optuna {optuna} cannot use SQLAlchemy {alchemy}; leave the study in memory (null)"
+        )

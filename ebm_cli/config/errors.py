@@ -6,7 +6,7 @@ import difflib
 
 
 class ConfigError(ValueError):
-    """A wrong word in a config or on the command line; the message is the one line that the user sees."""
+    """A wrong key or value in a config or on the command line; the message is the one line that the user sees."""
 
 
 def unknown(key: str, choices) -> str:

@@ -115,7 +115,7 @@ def values_in(arguments: Iterable[str]) -> dict[str, str]:
 def folders_in(arguments: list[str]) -> list[Path]:
     """The user's own option folders: ``--config-dir PATH`` or ``-cd PATH``."""
     pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    apart = [after for word, after in pairs if word in ("--config-dir", "-cd")]
+    apart = [after for flag, after in pairs if flag in ("--config-dir", "-cd")]
     return [Path(p) for p in [*apart, *(a.split("=", 1)[1] for a in arguments if a.startswith("--config-dir="))]]
 
 

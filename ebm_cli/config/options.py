@@ -20,6 +20,10 @@ def option_node(group: str, option: str, folders: Sequence[Path] = ()) -> dict:
 
     Raises:
         ConfigError: listing the options that there are.
+
+    Example:
+        >>> option_node("optimizer", "sgd")["_target_"]
+        'torch.optim.SGD'
     """
     from hydra import compose
     from hydra.core.config_store import ConfigStore

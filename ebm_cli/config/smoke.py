@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def cap(cfg: DictConfig, file: Path, overrides: list[str]) -> None:
-    """Lowers every number that ``file`` bounds, whatever preset set it; words of the command line stay.
+    """Lowers every number that ``file`` bounds, whatever preset set it; values of the command line stay.
 
     Args:
         cfg: a composed config, changed in place.
         file: YAML of ``pattern: bound``, patterns of dotted keys; null and negative values count as unbounded.
-        overrides: the words of the command line.
+        overrides: the ``key=value`` arguments of the command line.
     """
-    given = {word.lstrip("+~").split("=", 1)[0] for word in overrides}
+    given = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
     bounds = yaml.safe_load(file.read_text())
     for key in leaves(cfg):
         bound = next((bound for pattern, bound in bounds.items() if fnmatchcase(key, pattern)), None)
@@ -38,6 +38,6 @@ def leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def exceeds(value, bound: float) -> bool:
-    """Whether ``value`` is above ``bound`` or unbounded; words and schedules are left alone."""
+    """Whether ``value`` is above ``bound`` or unbounded; text and schedules are left alone."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value is None or (number and (value < 0 or value > bound))

@@ -240,11 +240,11 @@ def frozen_copies_of(precision: str, content: dict) -> FrozenCopies:
     return FrozenCopies(precision, channels_last=bool(content["ranks"][0]["negatives"]["frozen"]["channels_last"]))
 
 
-def kept_chains(subject: TrainedModel) -> Tensor | None:
+def kept_chains(model: TrainedModel) -> Tensor | None:
     """The chains ``(N, *shape)`` that the run's checkpoint keeps, those of the first process; None if it keeps none."""
-    if subject.config is None or subject.config.get("run") is None:
+    if model.config is None or model.config.get("run") is None:
         return None
-    content = read_checkpoint(checkpoint_of(find_run(subject.config["run"]), subject.config.get("checkpoint", "last")))
+    content = read_checkpoint(checkpoint_of(find_run(model.config["run"]), model.config.get("checkpoint", "last")))
     population = content["ranks"][0]["negatives"]["population"] if content.get("ranks") else None
     if population is None:
         return None

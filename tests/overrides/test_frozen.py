@@ -90,7 +90,7 @@ def test_networks_inside_compositions_are_replaced():
 
 
 def test_networks_that_gain_nothing_are_used_as_they_are():
-    network, x = MLP((2,), hidden=[8]), torch.randn(4, 2)
+    network, x = Quadratic((2,)), torch.randn(4, 2)
     assert FrozenCopies().of(network, x) is network
     convolutional = small_resnet()
     assert FrozenCopies("none").of(convolutional, torch.randn(2, 3, 8, 8)) is convolutional
