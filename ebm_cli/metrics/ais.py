@@ -24,7 +24,10 @@ CHUNK = 4096
 
 @dataclass(kw_only=True, eq=False)
 class AIS(Metric):
-    """log Z, its bracket, and the test log-likelihood in nats and in bits per dimension.
+    """log Z, its bracket, and the test log-likelihood in nats and in bits per dimension (Neal 2001).
+
+    ``log Z = log Z_base + log mean exp(log w)``, and bits per dimension are ``-mean log p(x) / (d log 2)`` of
+    dequantized grey levels.
 
     The forward estimate is unbiased for Z, so that its log errs low; the reverse one errs high, and is a bound only if
     it starts from exact samples. It starts from exact draws where the energy can give them, else from the run's own
@@ -137,7 +140,7 @@ class AIS(Metric):
         offset = 0.0
         if levels:
             low, high = model.data.value_range
-            x, offset = dequantized(x, low, high, levels, model.seed), math.log2(levels / (high - low))
+            x, offset = dequantize(x, low, high, levels, model.seed), math.log2(levels / (high - low))
             protocol |= {"dequantization": f"uniform over {levels} grey levels, + {offset:.4g} bits per dimension"}
         nats = self.mean_log_p(model, x, log_z, protocol)
         return values | {"ais/bits_per_dim": Value(offset - nats.value / bits, nats.stderr / bits, nats.n, protocol)}
@@ -159,7 +162,7 @@ def grey_levels(model: TrainedModel) -> int | Skip:
     return data.levels
 
 
-def dequantized(x: Tensor, low: float, high: float, levels: int, seed: int) -> Tensor:
+def dequantize(x: Tensor, low: float, high: float, levels: int, seed: int) -> Tensor:
     """Grey levels at equal distances over ``[low, high]``, spread uniformly over cells of ``(high - low) / levels``."""
     level = ((x - low) * ((levels - 1) / (high - low))).round()
     u = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)

@@ -44,7 +44,7 @@ class Classifier(Metric):
         self.check(model)
         x, y = model.data.split("test", self.n)
         probabilities = class_probabilities(model, x)
-        reliability(probabilities, y, model.directory / "reliability.png")
+        draw_reliability(probabilities, y, model.directory / "reliability.png")
         kind = "joint" if getattr(model.energy, "joint", False) else "class-conditional, equal normalizers assumed"
         protocol = {"split": "test", "probabilities": "softmax of minus E(x, y)", "model": kind}
         scores = {
@@ -118,7 +118,7 @@ def calibration_spread(confidence: Tensor, correct: Tensor, n_bins: int, draws: 
     return float(torch.stack([calibration_error(confidence[r], correct[r], n_bins) for r in rows]).std())
 
 
-def reliability(probabilities: Tensor, y: Tensor, file, bins: int = 15):
+def draw_reliability(probabilities: Tensor, y: Tensor, file, bins: int = 15):
     """Draws accuracy over confidence, and how many examples each bin has; a calibrated model lies on the diagonal."""
     confidence, guess = probabilities.max(1)
     right = (guess == y).double()

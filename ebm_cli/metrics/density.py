@@ -20,6 +20,8 @@ CHUNK = 65536
 class Density(Metric):
     """log Z, KL(true || model), test log-likelihood and modes of a model on the plane.
 
+    ``log Z = log sum_i exp(-E(x_i)) a`` over midpoints ``x_i`` of cells of area ``a``, in float64, at temperature 1.
+
     Mass of the model outside the square that holds the data is ``density/outside``; a mode counts as found if the cell
     of points nearest to it carries at least a quarter of its true share.
 
@@ -48,11 +50,11 @@ class Density(Metric):
         if not torch.isfinite(energy.min()):
             raise Skip("the energy is not finite on the grid: the run has diverged; train with a smaller optimizer.lr")
         log_p = torch.cat([truth.log_prob(part) for part in points.double().split(CHUNK)])
-        picture(lambda x: model.energy(x.to(model.device)).cpu(), truth, model.directory / "density.png")
+        draw(lambda x: model.energy(x.to(model.device)).cpu(), truth, model.directory / "density.png")
         protocol = {"grid": f"{math.isqrt(len(points))}^2 over +-{self.width * truth.box:g}", "temperature": 1.0}
         if warning := temperature_warning(model, 1.0):
             protocol["warning"] = warning
-        return against(truth, model, points, area, energy, log_p, protocol)
+        return compare(truth, model, points, area, energy, log_p, protocol)
 
     def grid(self, box: float, sd: float) -> tuple[Tensor, float]:
         """Midpoints ``(n^2, 2)`` of square cells over ``[-width * box, width * box]^2``, and the area of a cell."""
@@ -62,7 +64,7 @@ class Density(Metric):
         return torch.cartesian_prod(line, line).float(), (2 * half / n) ** 2
 
 
-def against(truth, model: TrainedModel, points: Tensor, area: float, energy: Tensor, log_p: Tensor, protocol: dict):
+def compare(truth, model: TrainedModel, points: Tensor, area: float, energy: Tensor, log_p: Tensor, protocol: dict):
     """All values of the model ``energy`` ``(n^2,)`` and the true ``log_p`` ``(n^2,)`` on the grid."""
     n = len(points)
     log_z = float(torch.logsumexp(-energy, 0)) + math.log(area)
@@ -71,7 +73,9 @@ def against(truth, model: TrainedModel, points: Tensor, area: float, energy: Ten
     outside = q[(points.abs() > truth.box).any(1)].sum()
     found = {
         "density/log_z": Value(log_z, None, n, protocol),
-        "density/kl": Value(divergence(p, log_p, log_q), None, n, protocol | {"direction": "KL(true || model), nats"}),
+        "density/kl": Value(
+            kl_divergence(p, log_p, log_q), None, n, protocol | {"direction": "KL(true || model), nats"}
+        ),
         "density/outside": Value(float(outside), None, n, protocol | {"inside": f"+-{truth.box:g}"}),
         "density/entropy": Value(float(truth.entropy), None, None, {"what": "of the true density, nats"}),
         "density/log_likelihood": likelihood(model, log_z, protocol),
@@ -79,7 +83,7 @@ def against(truth, model: TrainedModel, points: Tensor, area: float, energy: Ten
     return found | modes(truth, points, p, q, protocol)
 
 
-def divergence(p: Tensor, log_p: Tensor, log_q: Tensor) -> float:
+def kl_divergence(p: Tensor, log_p: Tensor, log_q: Tensor) -> float:
     """``sum p (log p - log q)`` over cells of probability ``p``; cells without true mass count nothing."""
     full = p > 0
     return float((p[full] * (log_p[full] - log_q[full])).sum() / p.sum())
@@ -110,7 +114,7 @@ def modes(truth, points: Tensor, p: Tensor, q: Tensor, protocol: dict) -> dict[s
     }
 
 
-def picture(energy, truth, file) -> None:
+def draw(energy, truth, file) -> None:
     """Draws the model's density beside the true one."""
     figure, axes = plotting.new_figure(9, 4.6, columns=2)
     box = truth.box

@@ -9,7 +9,12 @@ from torch import Tensor
 
 
 def auroc(positive: Tensor, negative: Tensor) -> float:
-    """Probability that a positive scores above a negative, ties counting one half."""
+    """Area under the ROC curve: ``P(s+ > s-) + P(s+ = s-) / 2`` for scores of a positive and of a negative.
+
+    Example:
+        >>> auroc(torch.tensor([2.0, 3.0]), torch.tensor([0.0, 2.0]))
+        0.875
+    """
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(*labeled(positive, negative)))
@@ -34,12 +39,14 @@ def bootstrap(positive: Tensor, negative: Tensor, draws: int, recall: float = 0.
 
     All draws at once: a draw is a weight per example, and both numbers are sums over the sorted scores.
     """
+    # sort once: a threshold moves down the scores, and ties are passed together
     order = torch.cat([positive, negative]).argsort(descending=True, stable=True)
     scores = torch.cat([positive, negative])[order]
     last = torch.cat([scores[1:] != scores[:-1], torch.tensor([True])])  # of a group of ties
     weights = torch.cat([resampled(len(part), draws, seed) for seed, part in enumerate((positive, negative))], 1)[
         :, order
     ]
+    # true and false positives above every threshold, (draws, thresholds)
     is_positive = order < len(positive)
     hits = (weights * is_positive).cumsum(1)[:, last]
     false = (weights * ~is_positive).cumsum(1)[:, last]
@@ -57,7 +64,12 @@ def resampled(n: int, draws: int, seed: int) -> Tensor:
 
 
 def fpr(positive: Tensor, negative: Tensor, recall: float = 0.95) -> float:
-    """Share of negatives that score at least as high as the threshold which ``recall`` of the positives reach."""
+    """Share of negatives that score at least as high as the threshold which ``recall`` of the positives reach.
+
+    Example:
+        >>> fpr(torch.arange(20.0), torch.tensor([0.0, 0.5, 5.0, 30.0]))
+        0.5
+    """
     accepted = math.ceil(recall * len(positive))
     threshold = positive.sort(descending=True).values[accepted - 1]
     return float((negative >= threshold).double().mean())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.metrics.metric import Skip, Value, need_images, need_labels
-from ebm_cli.metrics.nearest import nearest
+from ebm_cli.metrics.nearest import find_nearest
 from ebm_cli.metrics.reference_classifier import RECIPE, ReferenceClassifier, load_or_train_reference, weights_hash
 from ebm_cli.metrics.sampled import Repeated, average, origin
 from ebm_cli.runs.trained import TrainedModel, kept_chains
@@ -94,7 +94,7 @@ class Comparison:
         self.classifier: ReferenceClassifier = load_or_train_reference(data)
         self.n = n
         self.features, self.shares = self.classify(self.train)
-        self.test, self.test_distance = self.distance(test), nearest(test, self.train)[0].mean()
+        self.test, self.test_distance = self.distance(test), find_nearest(test, self.train)[0].mean()
         self.pixels = PixelGaussian(self.train)
         accuracy = (self.classifier.classify(test)[1].argmax(1) == data.split("test", n).y).double().mean()
         self.protocol = {
@@ -119,7 +119,7 @@ class Comparison:
         features, shares = self.classify(x)
         return {
             "fd": frechet_distance(features, self.features),
-            "nn_ratio": float(nearest(x, self.train)[0].mean() / self.test_distance),
+            "nn_ratio": float(find_nearest(x, self.train)[0].mean() / self.test_distance),
             "classes": float(((shares >= self.shares / 4) & (shares > 0)).sum()),
             "entropy": float(torch.special.entr(shares).sum()),
         }

@@ -26,6 +26,11 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
     Args:
         a, b: features, ``(N, d)`` and ``(M, d)``, at least two rows each.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [2.0]])
+        >>> round(frechet_distance(x, x + 3), 4)
+        9.0
     """
     (mean_a, cov_a), (mean_b, cov_b) = moments(a), moments(b)
     root = square_root(cov_a)

@@ -59,7 +59,7 @@ class Modes(Sampled):
 
         def modes(x: Tensor) -> Tensor:
             parts = x.flatten(0, 1)[:, None] if self.classifier else x
-            return codes(
+            return encode(
                 reference.classify(rescaled(parts, data, labeled))[1].argmax(1).view(-1, channels), labeled.n_classes
             )
 
@@ -73,17 +73,24 @@ class Modes(Sampled):
         }
         return {
             "modes/found": Value(float((found > 0).sum()), None, n, protocol),
-            "modes/kl": Value(divergence(found, real), None, n, protocol | {"direction": "KL(samples || train), nats"}),
+            "modes/kl": Value(
+                kl_divergence(found, real), None, n, protocol | {"direction": "KL(samples || train), nats"}
+            ),
         }
 
 
-def codes(classes: Tensor, n_classes: int) -> Tensor:
-    """One number per row of classes ``(N, C)``, the first channel leading."""
+def encode(classes: Tensor, n_classes: int) -> Tensor:
+    """One number per row of classes ``(N, C)``, the first channel leading.
+
+    Example:
+        >>> encode(torch.tensor([[3, 0, 7]]), 10).tolist()
+        [307]
+    """
     weights = n_classes ** torch.arange(classes.shape[1]).flip(0)
     return (classes * weights).sum(1)
 
 
-def divergence(found: Tensor, real: Tensor) -> float:
+def kl_divergence(found: Tensor, real: Tensor) -> float:
     """``sum q log(q / p)`` of counts; a mode that the reference lacks counts as one of its images."""
     q, p = found.double() / found.sum(), real.clamp_min(1).double() / real.clamp_min(1).sum()
     return float(torch.special.xlogy(q, q / p).sum())

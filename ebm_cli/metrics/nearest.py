@@ -43,26 +43,26 @@ class Nearest(Repeated):
         train = data.split("train").x
         train = torch.cat([train, train.flip(-1)]) if self.flips else train
         protocol = origin(model) | {"reference": f"train split ({len(train)}{', with flips' if self.flips else ''})"}
-        distances, where = nearest(x, train)
+        distances, where = find_nearest(x, train)
         suspects = distances.argsort()[:SHOWN]
         pairs = torch.cat([x[suspects], train[where[suspects]]])
         plotting.grid(pairs, data.value_range, model.directory / "nearest.png", columns=len(suspects))
-        values = compared(distances, nearest(test, train)[0], "pixel", protocol)
+        values = compare(distances, find_nearest(test, train)[0], "pixel", protocol)
         if not data.n_classes:
             return values | {"nearest/feature": Skip(f"{data.name} has no labels to train a network of features on")}
         features = [load_or_train_reference(data).classify(part)[0] for part in (x, test, train)]
-        found = [nearest(part, features[2])[0] for part in features[:2]]
-        return values | compared(*found, "feature", protocol | {"features": "classifier of this data set"})
+        found = [find_nearest(part, features[2])[0] for part in features[:2]]
+        return values | compare(*found, "feature", protocol | {"features": "classifier of this data set"})
 
 
-def nearest(x: Tensor, train: Tensor, chunk: int = 500) -> tuple[Tensor, Tensor]:
+def find_nearest(x: Tensor, train: Tensor, chunk: int = 500) -> tuple[Tensor, Tensor]:
     """Euclidean distance ``(N,)`` of every input to the nearest training one, and which that is ``(N,)``."""
     flat = train.flatten(1)
     found = [torch.cdist(part.flatten(1), flat).min(1) for part in x.split(chunk)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
-def compared(samples: Tensor, test: Tensor, space: str, protocol: dict) -> dict[str, Value]:
+def compare(samples: Tensor, test: Tensor, space: str, protocol: dict) -> dict[str, Value]:
     """Ratio of mean distances with its standard error (delta method), and the share of suspected copies."""
     samples, test = samples.double(), test.double()
     ratio = float(samples.mean() / test.mean())

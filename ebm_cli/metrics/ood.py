@@ -75,7 +75,7 @@ class OOD(Metric):
             inside = score(test)
             for where, x in others.items():
                 results |= compare(where, name, inside, score(x), self.draws)
-        histogram(model, test, others)
+        draw_histogram(model, test, others)
         return results
 
 
@@ -136,7 +136,7 @@ SCORES = {
 }
 
 
-def histogram(model: TrainedModel, test: Tensor, others: dict) -> None:
+def draw_histogram(model: TrainedModel, test: Tensor, others: dict) -> None:
     """Draws the energies of test images and of the other sets side by side."""
     score = energy_score(model)
     groups = {"test": -score(test)} | {name: -score(x) for name, x in others.items()}

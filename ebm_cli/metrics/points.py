@@ -51,7 +51,15 @@ class Points(Repeated):
 
 
 def mmd(x: Tensor, y: Tensor, h: float) -> float:
-    """Squared maximum mean discrepancy of ``(n, d)`` and ``(m, d)``, unbiased: no point is paired with itself."""
+    """Squared maximum mean discrepancy of ``(n, d)`` and ``(m, d)``, unbiased: no point is paired with itself.
+
+    ``E k(x, x') + E k(y, y') - 2 E k(x, y)`` with ``k(a, b) = exp(-|a - b|^2 / (2 h^2))``.
+
+    Example:
+        >>> x = torch.zeros(4, 2)
+        >>> mmd(x, x, 1.0), round(mmd(x, x + 10, 1.0), 4)
+        (0.0, 2.0)
+    """
 
     def total(a: Tensor, b: Tensor) -> float:
         parts = (torch.cdist(part, b).square() for part in a.split(1000))
@@ -64,7 +72,7 @@ def mmd(x: Tensor, y: Tensor, h: float) -> float:
 
 
 def modes_found(x: Tensor, sound: Tensor, test: Tensor, modes: Tensor) -> float:
-    """Modes whose nearest ``sound`` samples ``(n,)`` are at least a quarter of what the test points say."""
+    """Modes whose nearest ``sound`` samples ``(n,)`` are at least a quarter of the share of test points."""
 
     def shares(points: Tensor, of: int) -> Tensor:
         return torch.bincount(torch.cdist(points, modes.to(points)).argmin(1), minlength=len(modes)) / of

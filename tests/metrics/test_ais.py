@@ -10,7 +10,7 @@ from ebm_cli.datasets import Digits
 from ebm_cli.energies import Gaussian, GaussianBase, Ising, UniformBox, box
 from ebm_cli.energies.energy import Energy
 from ebm_cli.metrics import AIS, Skip
-from ebm_cli.metrics.ais import dequantized
+from ebm_cli.metrics.ais import dequantize
 from ebm_cli.models import RBM
 from ebm_cli.samplers import AIS as Annealed
 from ebm_cli.samplers import Langevin
@@ -90,7 +90,7 @@ def test_bits_per_dimension_of_uniform_grey_levels(value_range, tmp_path):
 
 def test_dequantized_grey_levels_fill_the_range_and_keep_their_order():
     x = torch.linspace(-1, 1, 17).expand(2000, 17)
-    u = dequantized(x, -1.0, 1.0, 17, seed=0)
+    u = dequantize(x, -1.0, 1.0, 17, seed=0)
     assert float(u.min()) >= -1 and float(u.max()) <= 1
     assert torch.equal(((u + 1) / 2 * 17).floor().long(), torch.arange(17).expand(2000, 17))
     assert torch.allclose(u.mean(0), (torch.arange(17) + 0.5) * 2 / 17 - 1, atol=0.005)

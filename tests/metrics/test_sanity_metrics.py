@@ -10,7 +10,7 @@ from ebm_cli.datasets import Digits, RingOfGaussians, Toy
 from ebm_cli.energies import Energy, GaussianBase
 from ebm_cli.metrics import Modes, Nearest, Skip, Stability
 from ebm_cli.metrics import modes as modes_module
-from ebm_cli.metrics.nearest import compared
+from ebm_cli.metrics.nearest import compare
 from ebm_cli.runs.trained import Samples, TrainedModel
 from ebm_cli.samplers import Langevin
 
@@ -45,7 +45,7 @@ def test_mirrored_copies_are_copies_only_where_flips_count(digits, tmp_path, mon
 
 def test_error_of_the_ratio_agrees_with_simulation():
     g = torch.Generator().manual_seed(0)
-    found = [compared(2 + torch.rand(60, generator=g), 1 + torch.rand(40, generator=g), "x", {}) for _ in range(300)]
+    found = [compare(2 + torch.rand(60, generator=g), 1 + torch.rand(40, generator=g), "x", {}) for _ in range(300)]
     ratios = torch.tensor([values["nearest/x/ratio"].value for values in found])
     claimed = torch.tensor([values["nearest/x/ratio"].stderr for values in found]).mean()
     assert float(claimed) == pytest.approx(float(ratios.std()), rel=0.15)
