@@ -384,6 +384,14 @@ class Grey(DataModule):
         return x, None
 
 
+def test_a_data_set_without_load_cannot_be_made():
+    class Nothing(DataModule):
+        shape = (1,)
+
+    with pytest.raises(TypeError, match="abstract method.*load"):
+        Nothing()
+
+
 def test_grey_levels_map_to_the_ends_of_the_range():
     x = Grey(value_range=[-1, 1]).split("test").x
     assert x[..., 0].unique().item() == -1 and x[..., 3].unique().item() == pytest.approx(-1 + 2 * 200 / 255)
@@ -651,3 +659,16 @@ def test_voxels_have_the_volumes_of_their_solids():
     expected = [4 / 3 * math.pi, 1.6**3, 0.36 * math.pi * 2, math.pi * 0.45**2 * 8 / 3, 2 * math.pi**2 * 0.75 * 0.09]
     for kind, unit in enumerate(expected):
         assert volume[y == kind].mean().item() == pytest.approx(unit * moment, rel=0.07)
+
+
+def test_shapes_are_neither_mirrored_nor_cropped():
+    for change in ({"flip": True}, {"crop": 1}):
+        with pytest.raises(ValueError, match="would change the attributes"):
+            make("shapes", **change)
+
+
+def test_frames_of_a_clip_are_cropped_alike():
+    torch.manual_seed(0)
+    frame = torch.rand(5, 1, 1, 8, 8)
+    seen = shifted(frame.expand(-1, -1, 3, -1, -1), 2)
+    assert torch.equal(seen, seen[:, :, :1].expand_as(seen)) and not torch.equal(seen[:, :, :1], frame)
