@@ -1,4 +1,4 @@
-"""The one data module: splits that never mix, batches that seed and epoch decide, values in the range asked for."""
+"""The one data module: splits that never mix, batches that seed and epoch decide, values in the requested range."""
 
 from __future__ import annotations
 
