@@ -14,11 +14,17 @@ def mirrored(x: Tensor) -> Tensor:
 
 
 def shifted(x: Tensor, border: int) -> Tensor:
-    """Images ``(B, C, H, W)`` with ``border`` reflected pixels added on every side, cropped at random to their size."""
-    n, _, height, width = x.shape
+    """``x`` ``(B, ..., H, W)`` with ``border`` reflected pixels on every side, each example cropped back at random.
+
+    Example:
+        >>> shifted(torch.zeros(2, 1, 8, 16, 16), 4).shape  # all frames of a clip move alike
+        torch.Size([2, 1, 8, 16, 16])
+    """
+    n, height, width = len(x), *x.shape[-2:]
+    planes = x.reshape(n, -1, height, width)  # colors and frames are moved together
     top, left = torch.randint(2 * border + 1, (2, n, 1), device=x.device)
     rows = (top + torch.arange(height, device=x.device))[:, None, :, None]
     columns = (left + torch.arange(width, device=x.device))[:, None, None, :]
     image = torch.arange(n, device=x.device)[:, None, None, None]
-    channel = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
-    return pad(x, [border] * 4, mode="reflect")[image, channel, rows, columns]
+    plane = torch.arange(planes.shape[1], device=x.device)[None, :, None, None]
+    return pad(planes, [border] * 4, mode="reflect")[image, plane, rows, columns].view(x.shape)

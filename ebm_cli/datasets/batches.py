@@ -52,6 +52,11 @@ class ShuffledBatches(Sampler):
         seed: of the shuffles.
         rank, world_size: this process among how many.
         epoch: the epoch to begin with; ``set_epoch`` moves on.
+
+    Example:
+        >>> batches = ShuffledBatches(6, 2, 3)
+        >>> sorted(torch.cat(list(batches)).tolist())
+        [0, 1, 2, 3, 4, 5]
     """
 
     def __init__(self, n: int, batch_size: int, steps: int | None, *, seed=0, rank=0, world_size=1, epoch=0):

@@ -1,4 +1,4 @@
-"""The one data module: splits that never mix, batches that seed and epoch decide, values in the range asked for."""
+"""The one data module: splits that never mix, batches that seed and epoch decide, values in the requested range."""
 
 from __future__ import annotations
 
@@ -36,6 +36,23 @@ class Split(NamedTuple):
 @dataclass(kw_only=True, eq=False)
 class DataModule(pl.LightningDataModule, abc.ABC):
     """Base of all data sets. A subclass says what the data are (the attributes below) and implements ``load``.
+
+    Keyword arguments are dataclass fields, which a subclass inherits: a new data set is these lines and a YAML file.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(kw_only=True, eq=False)
+        ... class Stripes(DataModule):
+        ...     name, shape = "stripes", (1, 4, 4)
+        ...     n: int = 100
+        ...
+        ...     def load(self, part):
+        ...         return (torch.arange(self.n * 16) % 2 * 255).to(torch.uint8).view(-1, 1, 4, 4), None
+        >>> data = Stripes(value_range=[-1, 1], batch_size=8, steps_per_epoch=2)
+        >>> data.split("validation").x.shape
+        torch.Size([10, 1, 4, 4])
+        >>> [batch.x.dtype for batch in data.train_dataloader()]
+        [torch.uint8, torch.uint8]
 
     uint8 examples stay uint8 until they are on the device, where training batches are converted, dequantized, flipped
     and given noise, all from torch's global generator of that device. Everything else sees clean examples.

@@ -18,6 +18,11 @@ class Digits(DataModule):
 
     The split is fixed, with the classes in proportion.
 
+    Example:
+        >>> data = Digits(value_range=[-1, 1])
+        >>> data.split("test").x.shape
+        torch.Size([450, 1, 8, 8])
+
     Args: see ``DataModule``.
     """
 

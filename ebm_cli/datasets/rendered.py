@@ -18,8 +18,7 @@ class Rendered(DataModule):
 
     Args:
         n_train, n_test: examples made; ``validation`` is cut from the first.
-        batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, flip, seed: see
-            ``DataModule``.
+        batch_size, steps_per_epoch, value_range, validation, seed, ...: see ``DataModule``.
     """
 
     batch_size: int = 64

@@ -26,10 +26,10 @@ class Shapes(Rendered):
         concept: attribute that the labels give: shape, size, position or rotation.
         n_train, n_test: examples made.
         batch_size, steps_per_epoch, validation, value_range, dequantize, noise_std, clamp, seed: see
-            ``DataModule``. Mirroring would change attributes.
+            ``DataModule``. Mirroring and cropping would change attributes.
 
     Raises:
-        ValueError: for another concept.
+        ValueError: for another concept, or for ``flip`` or ``crop``.
     """
 
     name = "shapes"

@@ -18,6 +18,12 @@ class Toy(DataModule):
         density: where the points come from; ``data.density`` knows its exact log probability.
         n_train, n_validation, n_test: points per split.
         batch_size, steps_per_epoch, workers, noise_std, seed: see ``DataModule``.
+
+    Example:
+        >>> from ebm_cli.datasets import Rings
+        >>> data = Toy(density=Rings(), n_train=90, n_validation=10, n_test=20)
+        >>> [len(data.split(name).x) for name in ("train", "validation", "test")]
+        [90, 10, 20]
     """
 
     shape = (2,)

@@ -23,7 +23,7 @@ from ebm_cli.config.build import SUPPLIED, check_keywords, resolve
 OPTIONS = sorted(
     (folder.name, file.stem)
     for folder in CONF.iterdir()
-    if folder.is_dir() and folder.name not in ("experiment", "logger", "table", "__pycache__")
+    if folder.is_dir() and folder.name not in ("experiment", "logger", "recipe", "table", "__pycache__")
     for file in folder.glob("*.yaml")
     if not file.stem.startswith("_")
 )
