@@ -59,10 +59,11 @@ class VariancePreserving(NoiseLevels):
             raise ValueError(f"sampler.levels.n_levels must be at least 2, got {n_levels}")
         beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
         spacing = 1000 // (2 * (n_levels - 1))
-        kept = torch.cumprod(1 - beta, 0)[[*range(0, n_levels * spacing, spacing), 999]]
-        ratio, noise = kept[1:] / kept[:-1], (1 - kept[:-1]).sqrt()
+        # Share of the data's variance left at the levels, and at the end of the schedule: alpha-bar of DDPM.
+        left = torch.cumprod(1 - beta, 0)[[*range(0, n_levels * spacing, spacing), 999]]
+        ratio, noise = left[1:] / left[:-1], (1 - left[:-1]).sqrt()
         self.scale, self.std = [*ratio[:-1].sqrt().tolist(), 1.0], (1 - ratio).sqrt().tolist()
-        self.clean, self.noise = kept[:-1].sqrt().tolist(), noise.tolist()
+        self.clean, self.noise = left[:-1].sqrt().tolist(), noise.tolist()
         self.step = (step * noise / noise[0] * (1 - ratio)).tolist()
         self.conditioning, self.temperature = [float(t) for t in range(n_levels)], self.step
         self.weight = [self.std[0] / std for std in self.std]
