@@ -79,7 +79,7 @@ class HMC(Adjusted):
 
 
 def facing(x: Tensor, support: Support) -> Tensor:
-    """Signs for the momentum: -1 for entries that have met walls an odd number of times on the way to the unfolded ``x``, else 1."""
+    """Signs of the momentum: -1 where an odd number of walls was met on the way to the unfolded ``x``, else 1."""
     rounds = ((x - support.low) / (support.high - support.low)).floor()
     return 1 - 2 * rounds.remainder(2)
 

@@ -52,6 +52,14 @@ class VariancePreserving(NoiseLevels):
         n_levels: T, at least 2; the first T are evenly spaced over half the schedule, and the last transition goes on
             to pure noise. T = 6, that of the paper's short schedule, takes the levels 0, 100, .., 500 and 999.
         step: b^2 of the first level over the variance of its noise.
+
+    Raises:
+        ValueError: for fewer than two levels.
+
+    Example:
+        >>> levels = VariancePreserving(n_levels=6)
+        >>> len(levels), levels.conditioning
+        (6, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     """
 
     def __init__(self, *, n_levels: int = 6, step: float = 2e-4):
@@ -79,6 +87,14 @@ class VarianceExploding(NoiseLevels):
         rho: bend of the spacing.
         step: b^2 over the variance of noise of a transition.
         data_std: root mean square of the data around their mean; for the weights alone.
+
+    Raises:
+        ValueError: for levels that do not rise from a positive one.
+
+    Example:
+        >>> levels = VarianceExploding(n_levels=2, sigma_min=0.1, sigma_max=1.0, rho=1.0)
+        >>> [round(sigma, 2) for sigma in levels.conditioning]
+        [0.1, 0.55]
     """
 
     def __init__(
