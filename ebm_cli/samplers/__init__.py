@@ -1,4 +1,4 @@
-"""Markov transitions and the one loop that runs them; energies are seen through ``Energy`` alone."""
+"""Markov transitions and the one loop that runs them; they know an energy through ``Energy`` alone."""
 
 from ebm_cli.samplers.ais import AIS
 from ebm_cli.samplers.annealed import AnnealedLangevin, GradientDescent

@@ -77,6 +77,7 @@ class Adjusted(Sampler):
     def start(self, x: Tensor, generator) -> dict[str, Tensor]:
         if not self.adapt_steps:
             return {}
+        # One entry per chain, all alike: a buffer that restarts some chains carries tensors that lead with B.
         rows = torch.zeros(len(x), device=x.device)
         log_step = rows + math.log(value_at(self.step_size, 0, 1))
         return {"log_step": log_step, "log_step_mean": log_step.clone(), "shortfall": rows, "adapted": rows.clone()}
@@ -89,17 +90,23 @@ class Adjusted(Sampler):
         step_size = state.aux["log_step"].exp() if self.adapt_steps else value_at(self.step_size, i, n)
         temperature = value_at(self.temperature, i, n)
         proposed, log_ratio, evaluations = self.propose(energy, state, step_size, temperature, generator)
+        # What lies outside the box has no density: refused like any proposal of infinite energy.
         log_ratio = torch.where(inside(proposed.x, energy.support), log_ratio, -math.inf)
         acceptance = log_ratio.clamp_max(0).exp()
         uniform = torch.rand(log_ratio.shape, generator=generator, device=log_ratio.device, dtype=log_ratio.dtype)
-        moved = chosen(uniform < acceptance, proposed, state)._replace(aux=self.tuned(state.aux, acceptance))
+        moved = select_rows(uniform < acceptance, proposed, state)._replace(
+            aux=self.tune_step_size(state.aux, acceptance)
+        )
         return moved, Info(moved.energy, moved.grad, acceptance, evaluations, self.report(step_size))
 
     def report(self, step_size) -> dict:
         return {"step_size": step_size} if self.adapt_steps else {}
 
-    def tuned(self, aux: dict, acceptance: Tensor) -> dict:
-        """Dual averaging of the log step size toward the target, over all chains; frozen after ``adapt_steps``."""
+    def tune_step_size(self, aux: dict, acceptance: Tensor) -> dict:
+        """Dual averaging of the log step size toward the target, over all chains; fixed after ``adapt_steps``.
+
+        Hoffman & Gelman (2014), section 3.2: ``log_step`` explores, and its running mean is what remains.
+        """
         if not self.adapt_steps:
             return aux
         count = aux["adapted"] + 1
@@ -126,7 +133,7 @@ def inside(x: Tensor, support: Support) -> Tensor:
     return ((x >= support.low) & (x <= support.high)).flatten(1).all(1)
 
 
-def chosen(accept: Tensor, new: State, old: State) -> State:
+def select_rows(accept: Tensor, new: State, old: State) -> State:
     """Row by row the new state where accepted, else the old one."""
     pick = append_dims(accept, new.x)
     grad = None if new.grad is None else torch.where(pick, new.grad, old.grad)

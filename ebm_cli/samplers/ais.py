@@ -10,7 +10,7 @@ from ebm_cli.energies.bases import Base
 from ebm_cli.energies.energy import Energy, as_energy, energies
 from ebm_cli.samplers.gibbs import Gibbs
 from ebm_cli.samplers.hmc import HMC
-from ebm_cli.samplers.path import LADDERS, Path, base_for, equal_length, interpolate, ladder_of, log_mean_exp
+from ebm_cli.samplers.path import LADDERS, Path, base_for, interpolate, log_mean_exp, make_ladder, space_equally
 from ebm_cli.samplers.sampler import Chain, Info, Sampler, State, fixed, whole
 
 LONGEST_PILOT = 200  # levels
@@ -123,15 +123,15 @@ class AIS(Sampler):
     # Everything that adapts does so in a pilot run, so that the weights stay unbiased -------------------------------
 
     def prepare(self, energy: Energy, x: Tensor, n: int, generator) -> Self:
-        """A copy with a ladder of n steps and tuned step sizes, from a pilot run where one is asked for."""
+        """A copy with a ladder of n steps and tuned step sizes, from a pilot run where either is wanted."""
         move, ready = self.move(energy), self.with_options(base=self.path(energy).base)
         tunes, adaptive = self.tune is not None and move.exact and move.step_size is not None, self.ladder == "adaptive"
-        betas, sizes = ladder_of(self.ladder, n), None
+        betas, sizes = make_ladder(self.ladder, n), None
         if tunes or adaptive:
-            trial = ready.with_options(betas=ladder_of(self.ladder, min(n, LONGEST_PILOT)), adapts=tunes)
+            trial = ready.with_options(betas=make_ladder(self.ladder, min(n, LONGEST_PILOT)), adapts=tunes)
             few = x[:1].expand(self.pilot, *x.shape[1:])
             stats = Sampler.sample(trial, energy, few, n_steps=len(trial.betas) - 1, generator=generator).stats
-            betas = equal_length(trial.betas, stats["spread"].cpu(), n) if adaptive else betas
+            betas = space_equally(trial.betas, stats["spread"].cpu(), n) if adaptive else betas
             sizes = interpolate(betas, trial.betas[1:], stats["size"].cpu().double()) if tunes else None
         return ready.with_options(betas=betas, sizes=sizes)
 
@@ -165,11 +165,14 @@ class AIS(Sampler):
         return State(x, aux=self.start(x, generator))
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        # Weigh: chains that follow the level before, under the density of this one.
         path, beta = self.path(energy), float(self.betas[i + 1])
         change = path.change(state.x, self.chunk_size)
         log_w = state.aux["log_w"] + (beta - float(self.betas[i])) * change
         state, extra = self.resample(state._replace(aux=state.aux | {"log_w": log_w}), generator)
         extra |= {"beta": beta, "ess": effective_size(log_w) / len(log_w), "spread": change.std()}
+
+        # Move: the transition at this level, with the step size that the pilot run found or is looking for.
         move = self.move(energy)
         if self.adapts:
             move = move.with_options(step_size=state.aux["size"].to(state.x.dtype))
@@ -182,7 +185,7 @@ class AIS(Sampler):
         return state, info._replace(extra=extra)
 
     def resample(self, state: State, generator) -> tuple[State, dict]:
-        """What happens once the weights of a level are known: nothing here, resampling in SMC."""
+        """The state once the weights of a level are known, and what to report: as it is here; SMC resamples."""
         return state, {}
 
     def move_chains(self, move: Sampler, path: Path, state: State, generator) -> tuple[State, Info]:
@@ -193,11 +196,11 @@ class AIS(Sampler):
             inner, info = move.step(path, inner, turn, self.n_moves, generator)
             evaluations += info.evaluations
             if not move.exact:
-                log_w = log_w + imbalance(move, path, before, inner.x)
+                log_w = log_w + measure_imbalance(move, path, before, inner.x)
         return State(inner.x, aux=state.aux | {"log_w": log_w}), info._replace(evaluations=evaluations)
 
 
-def imbalance(move: Sampler, path: Path, a: Tensor, b: Tensor) -> Tensor:
+def measure_imbalance(move: Sampler, path: Path, a: Tensor, b: Tensor) -> Tensor:
     """``log p(b) q(a | b) - log p(a) q(b | a)``: 0 on average over what leaves p invariant, and for a reversible q."""
     there, back = move.log_transition(path, a, b), move.log_transition(path, b, a)
     return (energies(path, a) - energies(path, b) + back - there).double()

@@ -12,7 +12,7 @@ from ebm_cli.utils.tensors import append_dims
 
 
 class Discrete(Sampler):
-    """Base of transitions on binary, spin and one-hot inputs."""
+    """Base of transitions on binary, spin and one-hot inputs, ``(B, *shape)`` of the values that the support lists."""
 
     supports = ("binary", "spins", "one_hot")
     exact = True
@@ -47,17 +47,20 @@ class Proposing(Discrete):
         """``log q(b | a)`` of codes, ``(B,)``, from the rates at ``a``."""
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        # Propose
         sites, state = self.sites(energy), self.evaluate_state(energy, state)
         codes = sites.codes(state.x)
         moved = self.propose(sites, codes, self.log_rates(sites, state.x, state.grad, i, n), generator)
         new = State(sites.points(moved, state.x.dtype))
         new = self.evaluate_state(energy, new)
+
+        # Accept or stay
         log_ratio = self.log_ratio(sites, state, new, i, n)
         u = torch.rand(len(codes), device=codes.device, dtype=log_ratio.dtype, generator=generator)
         accepted = u.log() < log_ratio
         pick = lambda a, b: torch.where(append_dims(accepted, a), a, b)  # noqa: E731
-        kept = State(*map(pick, new[:3], state[:3]), state.aux)
-        return kept, Info(state.energy, state.grad, log_ratio.exp().clamp_max(1.0))
+        state_after = State(*map(pick, new[:3], state[:3]), state.aux)
+        return state_after, Info(state.energy, state.grad, log_ratio.exp().clamp_max(1.0))
 
     def log_ratio(self, sites: Sites, a: State, b: State, i: int, n: int) -> Tensor:
         """Log of the Metropolis-Hastings ratio of the move from a to b, ``(B,)``."""
@@ -75,7 +78,7 @@ class Proposing(Discrete):
         return torch.where(there.isneginf(), there, log_p)  # what is never proposed has no ratio
 
 
-def categorical(logits: Tensor, generator) -> Tensor:
+def draw_categorical(logits: Tensor, generator) -> Tensor:
     """Draws from the last axis: indices ``(...)`` of ``(..., k)``."""
     cumulative = torch.softmax(logits, -1).cumsum(-1)
     u = torch.rand(logits.shape[:-1], device=logits.device, dtype=logits.dtype, generator=generator)

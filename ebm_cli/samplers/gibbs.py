@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ebm_cli.energies.discrete import Sites
 from ebm_cli.energies.energy import Energy, energies
-from ebm_cli.samplers.discrete import Discrete, categorical
+from ebm_cli.samplers.discrete import Discrete, draw_categorical
 from ebm_cli.samplers.sampler import Info, Schedule, State, fixed, value_at
 from ebm_cli.utils.tensors import append_dims
 
@@ -80,12 +80,12 @@ class Gibbs(Discrete):
 
     def redraw(self, energy: Energy, sites: Sites, x: Tensor, value: Tensor, site: Tensor, temperature, generator):
         """Positions and energies after one redraw of ``site``."""
-        points, values = self.alternatives(energy, sites, x, value, site)
-        drawn = categorical(-values / append_dims(temperature, values), generator)
+        points, values = self.evaluate_alternatives(energy, sites, x, value, site)
+        drawn = draw_categorical(-values / append_dims(temperature, values), generator)
         every = torch.arange(len(x), device=x.device)
         return points[every, drawn], values[every, drawn]
 
-    def alternatives(self, energy: Energy, sites: Sites, x: Tensor, value: Tensor, site: Tensor):
+    def evaluate_alternatives(self, energy: Energy, sites: Sites, x: Tensor, value: Tensor, site: Tensor):
         """``x`` with every value at ``site``: inputs ``(B, k, *shape)`` and energies ``(B, k)``.
 
         The value that is there already costs no evaluation: ``value`` is its energy.

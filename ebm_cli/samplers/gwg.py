@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.energies.discrete import Sites
-from ebm_cli.samplers.discrete import Proposing, categorical
+from ebm_cli.samplers.discrete import Proposing, draw_categorical
 from ebm_cli.samplers.sampler import Schedule, fixed, value_at
 from ebm_cli.utils.tensors import append_dims
 
@@ -38,7 +38,7 @@ class GibbsWithGradients(Proposing):
         return rates.scatter(2, sites.codes(x)[:, :, None], -torch.inf)  # staying is no move
 
     def propose(self, sites: Sites, codes: Tensor, rates: Tensor, generator) -> Tensor:
-        move = categorical(rates.flatten(1), generator)[:, None]
+        move = draw_categorical(rates.flatten(1), generator)[:, None]
         return codes.scatter(1, move // sites.k, move % sites.k)
 
     def log_proposal(self, sites: Sites, rates: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class DiscreteMALA(Proposing):
         return rates - (1 - stays) * cost
 
     def propose(self, sites: Sites, codes: Tensor, rates: Tensor, generator) -> Tensor:
-        return categorical(rates, generator)
+        return draw_categorical(rates, generator)
 
     def log_proposal(self, sites: Sites, rates: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return rates.log_softmax(2).gather(2, b[:, :, None])[:, :, 0].sum(1)

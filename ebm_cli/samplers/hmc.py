@@ -47,14 +47,14 @@ class HMC(Adjusted):
             raise ValueError(f"jitter must lie in [0, 1), got {self.jitter}")
 
     def propose(self, energy: Energy, state: State, step_size, temperature, generator):
-        h = self.jittered(step_size, state.x, generator)
+        h = self.jitter_step_size(step_size, state.x, generator)
         momentum = normal_like(state.x, generator)
         before = state.energy / temperature + kinetic(momentum)
         end, momentum = self.leapfrog(energy, state, momentum, h, append_dims(temperature, state.x))
         after = end.energy / temperature + kinetic(momentum)
         return end, before - after, self.n_leapfrog
 
-    def jittered(self, step_size, x: Tensor, generator):
+    def jitter_step_size(self, step_size, x: Tensor, generator):
         """Step sizes of the trajectories, one per chain where there is jitter, shaped to multiply ``x``."""
         if not self.jitter:
             return append_dims(step_size, x)
@@ -79,7 +79,7 @@ class HMC(Adjusted):
 
 
 def facing(x: Tensor, support: Support) -> Tensor:
-    """-1 for entries that have met walls an odd number of times on the way to the unfolded ``x``, else 1."""
+    """Signs of the momentum: -1 where an odd number of walls was met on the way to the unfolded ``x``, else 1."""
     rounds = ((x - support.low) / (support.high - support.low)).floor()
     return 1 - 2 * rounds.remainder(2)
 

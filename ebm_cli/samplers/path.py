@@ -38,17 +38,17 @@ class Path(Composition):
         """The same path elsewhere."""
         return Path(*self.parts, beta, self.temperature)
 
-    def mixed(self, start: Tensor, end: Tensor) -> Tensor:
+    def mix(self, start: Tensor, end: Tensor) -> Tensor:
         """Energies on the path; outside the base's support they are infinite all along, also at its end."""
         inside = (1 - self.beta) * start.nan_to_num(posinf=0.0) + self.beta / self.temperature * end
         return torch.where(start.isposinf(), start, inside)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mixed(*(part(x) for part in self.parts))
+        return self.mix(*(part(x) for part in self.parts))
 
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         (start, slope), (end, grad) = (part.value_and_grad(x) for part in self.parts)
-        return self.mixed(start, end), (1 - self.beta) * slope + self.beta / self.temperature * grad
+        return self.mix(start, end), (1 - self.beta) * slope + self.beta / self.temperature * grad
 
     def change(self, x: Tensor, chunk_size: int | None = None) -> Tensor:
         """``base(x) - E(x) / T``: the derivative of the log density by beta, ``(B,)``, float64."""
@@ -59,7 +59,7 @@ class Path(Composition):
         return Path(*parts, self.beta, self.temperature)
 
 
-def ladder_of(kind: str, n: int) -> Tensor:
+def make_ladder(kind: str, n: int) -> Tensor:
     """Inverse temperatures ``(n + 1,)`` from 0 to 1, float64; ``adaptive`` starts from the sigmoid one."""
     s = torch.linspace(0, 1, n + 1, dtype=torch.float64)
     if kind == "linear":
@@ -70,7 +70,7 @@ def ladder_of(kind: str, n: int) -> Tensor:
     return (logistic - logistic[0]) / (logistic[-1] - logistic[0])
 
 
-def equal_length(betas: Tensor, spread: Tensor, n: int) -> Tensor:
+def space_equally(betas: Tensor, spread: Tensor, n: int) -> Tensor:
     """``n + 1`` levels at equal thermodynamic length, where the log-weights gain equal variance at every level.
 
     Args:

@@ -52,6 +52,14 @@ class VariancePreserving(NoiseLevels):
         n_levels: T, at least 2; the first T are evenly spaced over half the schedule, and the last transition goes on
             to pure noise. T = 6, that of the paper's short schedule, takes the levels 0, 100, .., 500 and 999.
         step: b^2 of the first level over the variance of its noise.
+
+    Raises:
+        ValueError: for fewer than two levels.
+
+    Example:
+        >>> levels = VariancePreserving(n_levels=6)
+        >>> len(levels), levels.conditioning
+        (6, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     """
 
     def __init__(self, *, n_levels: int = 6, step: float = 2e-4):
@@ -59,10 +67,11 @@ class VariancePreserving(NoiseLevels):
             raise ValueError(f"sampler.levels.n_levels must be at least 2, got {n_levels}")
         beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
         spacing = 1000 // (2 * (n_levels - 1))
-        kept = torch.cumprod(1 - beta, 0)[[*range(0, n_levels * spacing, spacing), 999]]
-        ratio, noise = kept[1:] / kept[:-1], (1 - kept[:-1]).sqrt()
+        # Share of the data's variance left at the levels, and at the end of the schedule: alpha-bar of DDPM.
+        left = torch.cumprod(1 - beta, 0)[[*range(0, n_levels * spacing, spacing), 999]]
+        ratio, noise = left[1:] / left[:-1], (1 - left[:-1]).sqrt()
         self.scale, self.std = [*ratio[:-1].sqrt().tolist(), 1.0], (1 - ratio).sqrt().tolist()
-        self.clean, self.noise = kept[:-1].sqrt().tolist(), noise.tolist()
+        self.clean, self.noise = left[:-1].sqrt().tolist(), noise.tolist()
         self.step = (step * noise / noise[0] * (1 - ratio)).tolist()
         self.conditioning, self.temperature = [float(t) for t in range(n_levels)], self.step
         self.weight = [self.std[0] / std for std in self.std]
@@ -78,6 +87,14 @@ class VarianceExploding(NoiseLevels):
         rho: bend of the spacing.
         step: b^2 over the variance of noise of a transition.
         data_std: root mean square of the data around their mean; for the weights alone.
+
+    Raises:
+        ValueError: for levels that do not rise from a positive one.
+
+    Example:
+        >>> levels = VarianceExploding(n_levels=2, sigma_min=0.1, sigma_max=1.0, rho=1.0)
+        >>> [round(sigma, 2) for sigma in levels.conditioning]
+        [0.1, 0.55]
     """
 
     def __init__(

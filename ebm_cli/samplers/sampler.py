@@ -148,7 +148,7 @@ class Sampler(ABC):
     # What all share -------------------------------------------------------------------------------------------
 
     def evaluate(self, energy: Energy, x: Tensor, create_graph: bool = False):
-        """Energy ``(B,)`` and gradient at ``x``, in chunks where asked; the gradient is None where it is not used."""
+        """Energy ``(B,)`` and gradient at ``x``, ``chunk_size`` rows at a time; the gradient is None where not used."""
         if not self.uses_gradient:
             return energies(energy, x, chunk_size=self.chunk_size), None
         return energy_and_grad(energy, x, chunk_size=self.chunk_size, create_graph=create_graph)

@@ -113,11 +113,14 @@ class ParallelTempering(Tempering):
         return {"replicas": replicas, "was_hot": was_hot, "turn": turn} | carried
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
+        # One batch of all replicas, moved at their own temperatures.
         batch, levels = state.aux["replicas"].shape[:2]
         everyone = energy.rows(torch.arange(batch, device=state.x.device).repeat_interleave(levels))
         hot = self.at(self.ladder(state.x).repeat(batch))
         moved, info = hot.step(everyone, self.unpack(state), i, n, generator)
         moved = hot.evaluate_state(everyone, moved)
+
+        # Neighbors trade places; statistics are those of the coldest.
         order, rates = self.swap(moved.energy.view(batch, levels), state.aux["turn"], generator)
         returned, trips = self.pack(moved, order, state.aux)
         grad, acceptance = (None if v is None else v[::levels] for v in (info.grad, info.acceptance))

@@ -96,8 +96,9 @@ class UnderdampedLangevin(Sampler):
         return state._replace(aux=state.aux | {"velocity": velocity})
 
     def letter_O(self, state: State, time, temperature, energy: Energy, generator) -> State:
-        kept = torch.exp(-self.friction * time) if isinstance(time, Tensor) else math.exp(-self.friction * time)
-        spread = ((1 - kept**2) * temperature) ** 0.5
+        # Exact solution of the Ornstein-Uhlenbeck part: any step is as good as a short one.
+        decay = torch.exp(-self.friction * time) if isinstance(time, Tensor) else math.exp(-self.friction * time)
+        spread = ((1 - decay**2) * temperature) ** 0.5
         noise = append_dims(spread, state.x) * normal_like(state.x, generator)
-        velocity = append_dims(kept, state.x) * state.aux["velocity"] + noise
+        velocity = append_dims(decay, state.x) * state.aux["velocity"] + noise
         return state._replace(aux=state.aux | {"velocity": velocity})

@@ -1,4 +1,4 @@
-"""Kernels with momentum and with an accept step against the laws that they have (T1, T2, T3)."""
+"""Kernels with momentum and with an accept step against the laws that they have."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def close(variance, expected, n=20000):
     assert float(variance) == pytest.approx(expected, rel=4 * math.sqrt(2 / n))
 
 
-# T1, its stochastic-gradient row, and T2 ---------------------------------------------------------------------------
+# Unadjusted kernels: variances known in closed form, bias included --------------------------------------------------
 
 
 def test_langevin_under_a_schedule_has_the_variance_of_the_recursion():
@@ -106,7 +106,7 @@ def test_underdamped_at_a_temperature_and_in_a_box():
     assert stats.kstest(x[:, 0].numpy(), stats.uniform(-1, 2).cdf).pvalue > 1e-3
 
 
-# T3 ----------------------------------------------------------------------------------------------------------------
+# Exact kernels: the law itself -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampler", EXACT, ids=NAMES)
@@ -201,16 +201,16 @@ def test_annealing_binds_the_noise_level():
     class Levelled(Plain):
         def __init__(self):
             super().__init__(None, (1,))
-            self.seen = []
+            self.levels = []
 
         def forward(self, x, t=None):
-            self.seen.append(float(t[0]))
+            self.levels.append(float(t[0]))
             return 0.5 * (x[:, 0] / t).square()
 
     energy = Levelled()
     sampler = AnnealedLangevin(n_steps=300, step_size=1e-3, n_levels=3, sigma_max=0.4, sigma_min=0.1, over="noise")
     x = run(sampler, energy).x
-    assert sorted(set(energy.seen)) == pytest.approx([0.1, 0.2, 0.4])
+    assert sorted(set(energy.levels)) == pytest.approx([0.1, 0.2, 0.4])
     close(x.var(), 0.01 / (1 - 0.05))  # k = 1 / sigma^2: the bias of step_size k / 2
 
 
@@ -228,7 +228,7 @@ def test_schedules_go_from_first_to_last(schedule):
     assert values[5] == pytest.approx(middle)
 
 
-# Trajectories, and the temperature of a network (T22) --------------------------------------------------------------
+# Trajectories, and the temperature of a network --------------------------------------------------------------------
 
 
 def test_trajectories_are_thinned_after_the_burn_in():

@@ -1,4 +1,4 @@
-"""The contract that every option of conf/sampler keeps (T18, T20, T21)."""
+"""The contract that every option of conf/sampler keeps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 from conftest import CONF
 from torch import nn
 
-from ebm_cli.config import build, option_node
+from ebm_cli.config import ConfigError, build, option_node
 from ebm_cli.energies import Support
 from ebm_cli.energies.energy import Energy
-from ebm_cli.samplers import DivergenceError
+from ebm_cli.samplers import AIS, MALA, AnnealedLangevin, DivergenceError, Sampler
+from ebm_cli.samplers.adjusted import Adjusted
+from ebm_cli.samplers.discrete import Proposing
 
 RECIPE = {"n_steps": 5, "step_size": 0.01, "noise_std": None, "noise_first": False, "grad_clip": None, "boundary": None}
 OPTIONS = sorted(f.stem for f in (CONF / "sampler").glob("*.yaml"))
@@ -20,15 +22,16 @@ NOISELESS = ("gradient_descent", "energy_matching")  # the latter in its first s
 POPULATIONS = ("ais", "smc")  # start from their own base, whatever the starting points
 
 
+def filled(value):
+    """An option's node with a recipe's values put in."""
+    if isinstance(value, dict):
+        return {k: filled(v) for k, v in value.items()}
+    wanted = isinstance(value, str) and value.startswith("${")
+    return RECIPE[value.split(".")[-1].rstrip("}")] if wanted else value
+
+
 def option(name):
-    """A sampler as its option builds it, with a recipe's values put in, and a few steps."""
-
-    def filled(value):
-        if isinstance(value, dict):
-            return {k: filled(v) for k, v in value.items()}
-        wanted = isinstance(value, str) and value.startswith("${")
-        return RECIPE[value.split(".")[-1].rstrip("}")] if wanted else value
-
+    """A sampler as its option builds it, with a few steps."""
     return build(filled(option_node("sampler", name)) | {"n_steps": 6 if name == "recovery" else 5}, "sampler")
 
 
@@ -130,7 +133,7 @@ def test_energies_of_another_kind_are_refused(name):
 
 @pytest.mark.parametrize("name", [name for name in OPTIONS if name not in POPULATIONS])
 def test_rows_are_moved_under_what_is_bound_to_them(name):
-    """Chains whose energies differ by row keep their own: T18's permutation equivariance, in law."""
+    """Chains whose energies differ by row keep their own: permuting rows permutes chains, in law."""
 
     class Tilt(Energy):
         def __init__(self, kind, slope):
@@ -166,3 +169,35 @@ def test_chunks_change_nothing_but_how_many_chains_are_evaluated_at_once(name):
     torch.testing.assert_close(chunked.x, whole.x, rtol=0, atol=1e-9)
     torch.testing.assert_close(chunked.stats["energy"], whole.stats["energy"], rtol=0, atol=1e-9)
     assert 0 < watched.seen <= 4
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_keywords_that_are_inherited_are_checked_like_own_ones(name):
+    node = filled(option_node("sampler", name))
+    with pytest.raises(ConfigError, match="sampler.n_steps=many: expected"):
+        build(node | {"n_steps": "many"}, "sampler")
+
+
+@pytest.mark.parametrize(
+    ("base", "missing"), [(Sampler, "step"), (Adjusted, "propose"), (Proposing, "log_proposal, log_rates, propose")]
+)
+def test_a_class_without_its_methods_fails_when_it_is_built_and_names_them(base, missing):
+    class Unfinished(base):
+        pass
+
+    with pytest.raises(TypeError, match=f"Unfinished with abstract methods? {missing}$"):
+        Unfinished(n_steps=3)
+
+
+def test_a_sampler_is_shown_by_what_was_chosen_and_tensors_by_their_shape():
+    sampler = MALA(step_size=torch.full((1000,), 0.1), grad_clip=1.0)
+    assert repr(sampler) == "MALA(step_size=Tensor(1000,), grad_clip=1.0)"
+    assert repr(sampler.with_options(step_size=0.01)) == "MALA(grad_clip=1.0)"
+    assert "betas" not in repr(AIS(n_steps=3).with_options(betas=torch.zeros(1000)))
+
+
+def test_a_copy_with_other_options_leaves_the_sampler_alone():
+    sampler = MALA(step_size=0.1)
+    assert sampler.with_options(step_size=0.2).step_size == 0.2 and sampler.step_size == 0.1
+    with pytest.raises(TypeError, match="noise_std"):
+        AnnealedLangevin(noise_std=0.1)  # settled by the class, so no keyword of it

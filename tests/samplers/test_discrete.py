@@ -63,7 +63,7 @@ def proposing_matrix(sampler, energy, states):
 def site_matrix(sampler, energy, sites, states, site):
     """P[a, b] of one redraw of ``site``."""
     at = torch.full((len(states),), site)
-    points, values = sampler.alternatives(energy, sites, states, energy(states).detach(), at)
+    points, values = sampler.evaluate_alternatives(energy, sites, states, energy(states).detach(), at)
     probability = torch.softmax(-values / sampler.temperature, 1)
     weights = sites.k ** torch.arange(sites.n - 1, -1, -1)
     index = (sites.codes(points.flatten(0, 1)) * weights).sum(1).view(len(states), -1)
@@ -181,7 +181,9 @@ def test_first_order_changes_are_exact_where_the_energy_is_linear():
         sites, (states, _) = Sites(shape, energy.support), enumerated(energy)
         value, grad = energy.value_and_grad(states)
         change = sites.first_order(states, grad)
-        _, values = Gibbs().alternatives(energy, sites, states, value, torch.zeros(len(states), dtype=torch.long))
+        _, values = Gibbs().evaluate_alternatives(
+            energy, sites, states, value, torch.zeros(len(states), dtype=torch.long)
+        )
         assert torch.allclose(change[:, 0], values - value[:, None], atol=1e-12)
         assert chain.log_rates(sites, states, grad, 0, 1).isinf().sum() == len(states) * sites.n
 

@@ -26,7 +26,7 @@ def run(sampler, energy, n=20000, start=0.0, seed=0, **options):
     return sampler.sample(energy, x, generator=generator, **options)
 
 
-# T1: the biased variance, known in closed form ---------------------------------------------------------------------
+# The biased variance, known in closed form ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("k", "eta", "temperature"), [(2.0, 0.5, 1.0), (2.0, 0.5, 0.25), (1.0, 0.1, 2.0)])

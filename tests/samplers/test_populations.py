@@ -10,7 +10,7 @@ from ebm_cli.energies.energy import Energy
 from ebm_cli.models import RBM
 from ebm_cli.samplers import AIS, HMC, SMC, Langevin
 from ebm_cli.samplers.ais import effective_size, estimate
-from ebm_cli.samplers.path import Path, equal_length, ladder_of
+from ebm_cli.samplers.path import Path, make_ladder, space_equally
 from ebm_cli.samplers.smc import systematic
 
 
@@ -134,9 +134,9 @@ def test_the_temperature_of_the_target_enters_log_z():
 
 @pytest.mark.parametrize("ladder", ["linear", "geometric", "sigmoid", "adaptive"])
 def test_ladders_rise_from_0_to_1(ladder):
-    betas = ladder_of(ladder, 20)
+    betas = make_ladder(ladder, 20)
     if ladder == "adaptive":
-        betas = equal_length(betas, 1 / (0.01 + betas[:-1]), 30)
+        betas = space_equally(betas, 1 / (0.01 + betas[:-1]), 30)
         assert float(betas[1]) < 1 / 30  # short steps where the weights spread most
     assert float(betas[0]) == 0 and float(betas[-1]) == 1 and float(betas.diff().min()) > 0
 
@@ -176,7 +176,7 @@ def test_the_same_generator_gives_the_same_bits():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: AIS(ladder="steep"), "ladder must be one of"),
         (lambda: AIS(tune=1.5), "tune must be an acceptance"),
@@ -185,6 +185,6 @@ def test_the_same_generator_gives_the_same_bits():
         (lambda: AIS(transition=HMC(adapt_steps=5)).sample(Gaussian(), torch.zeros(2, 2)), "adapt_steps 0"),
     ],
 )
-def test_bad_input_is_one_line(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_input_is_one_line(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

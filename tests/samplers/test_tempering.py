@@ -1,4 +1,4 @@
-"""Several temperatures: swap rates by formula, masses of modes that one temperature cannot exchange (T5)."""
+"""Several temperatures: swap rates by formula, masses of modes that one temperature cannot exchange."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_swaps_are_accepted_as_often_as_the_formula_says():
     assert 0 < float(chain.stats["round_trips"].mean()) < 1
 
 
-def test_parallel_tempering_gets_the_masses_and_plain_mala_is_seen_to_fail():
+def test_parallel_tempering_gets_the_masses_and_plain_mala_does_not():
     energy = Plain(two_modes, (1,))
     start = torch.tensor([[-4.0], [4.0]]).repeat(500, 1)
     found = {}
@@ -74,7 +74,7 @@ def test_one_evaluation_serves_all_replicas():
 
 
 def test_replicas_go_on_where_they_were():
-    """T19: twenty steps are seven and thirteen more from what the first left behind, turns of swaps included."""
+    """Twenty steps are seven and thirteen more from what the first left behind, turns of swaps included."""
     sampler = ParallelTempering(temperatures=[1.0, 3.0, 9.0], transition=MALA(step_size=0.2))
     energy, x = harmonic((2,)), torch.randn(8, 2, generator=noise(3))
     generator = noise()
@@ -116,7 +116,7 @@ def test_simulated_tempering_refuses_transitions_that_carry_something():
         SimulatedTempering(transition=UnderdampedLangevin())
 
 
-def subject(energy, sampler):
+def model_of(energy, sampler):
     return TrainedModel(energy, GaussianBase((1,), std=1.0), sampler, None, 400, None, 0, 10, None, None)
 
 
@@ -125,6 +125,6 @@ def test_samples_of_a_weighted_sampler_are_written_with_equal_weights(monkeypatc
     monkeypatch.setattr("ebm_cli.runs.generate.BLOCK", 4000)
     energy = harmonic((1,))
     sampler = SimulatedTempering(temperatures=[1.0, 4.0], transition=MALA(step_size=0.5), adapt_steps=100)
-    assert float(generate(subject(energy, sampler), 4000, 400).x.var()) == pytest.approx(1.0, rel=0.15)
+    assert float(generate(model_of(energy, sampler), 4000, 400).x.var()) == pytest.approx(1.0, rel=0.15)
     with pytest.raises(ConfigError, match="SimulatedTempering weighs chains against one another"):
-        generate(subject(energy, sampler), 10, 5, energy=Plain(energy, (1,)))
+        generate(model_of(energy, sampler), 10, 5, energy=Plain(energy, (1,)))
