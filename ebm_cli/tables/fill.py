@@ -104,8 +104,7 @@ def run(arguments: list[str], settings: dict[str, str]) -> None:
         CommandFailed: with the last line of its standard error.
     """
     print("$", Path(arguments[0]).name, *arguments[1:], file=sys.stderr, flush=True)
-    inherited = {k: v for k, v in os.environ.items() if k not in ("EBM_RUN_STAMP", "EBM_INHERITED", "HYDRA_FULL_ERROR")}
-    inherited.pop("EBM_FULL_ERROR", None)
+    inherited = {k: v for k, v in os.environ.items() if k not in ("EBM_RUN_STAMP", "HYDRA_FULL_ERROR")}
     done = subprocess.run(arguments, env=inherited | settings, stderr=subprocess.PIPE, stdout=sys.stderr, text=True)
     if done.returncode:
         raise CommandFailed((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, cosine_similarity
 
 from ebm_cli.energies import GaussianBase, Tilted, box
-from ebm_cli.models import MLP, ResNet, WideResNet
+from ebm_cli.models import MLP, Network, ResNet, WideResNet
 from ebm_cli.models.pooling import ConvPool
 from ebm_cli.overrides.frozen import FrozenCopies
 from ebm_cli.overrides.winograd import WinogradConv, convolved, transformed
@@ -87,6 +87,13 @@ def test_networks_inside_compositions_are_replaced():
     seen = FrozenCopies().of(energy, x)
     assert seen.network is not network and seen.base is energy.base
     torch.testing.assert_close(seen(x), energy.eval()(x))
+
+
+class Quadratic(Network):
+    """One that has no cheaper form."""
+
+    def outputs(self, x, y=None):
+        return x.square().sum(1, keepdim=True)
 
 
 def test_networks_that_gain_nothing_are_used_as_they_are():
