@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from ebm_cli.energies import Energy, Support
 from ebm_cli.energies.energy import energy_and_grad
-from ebm_cli.samplers import Sampler
-from ebm_cli.samplers.sampler import value_at
-from ebm_cli.utils.tensors import row_norm
+from ebm_cli.samplers.recorder import Recorder
+from ebm_cli.samplers.sampler import Sampler, value_at
 
 SHORTEST = 8  # steps that a series needs
 KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.MaxPool2d)  # second derivatives of these miss the kinks
@@ -170,57 +169,14 @@ def configurational_temperature(energy: Energy, x: Tensor, n_probes: int = 16) -
     return float(grad.detach().square().flatten(1).sum(1).mean() / laplacian.mean())
 
 
-# All of them for a few chains --------------------------------------------------------------------------------------
+# All of them for recorded chains -----------------------------------------------------------------------------------
 
 
-class Recorder:
-    """Callback of ``Sampler.sample`` that keeps what the diagnostics and the film need of a few chains.
+def compute_diagnostics(recorder: Recorder, sampler: Sampler) -> tuple[dict[str, float], dict[str, str]]:
+    """All diagnostics of recorded chains, and the reasons for those that are missing.
 
-    Args:
-        n_steps: of the chains that are watched.
-        frames: moments at which positions are kept.
-        shown: chains whose positions are kept.
-        alike: the first chain of those that share one law; series of chains before it are not compared.
-    """
-
-    def __init__(self, n_steps: int, frames: int = 40, shown: int = 16, alike: int = 0):
-        self.every, self.last, self.shown, self.alike = max(1, n_steps // frames), n_steps - 1, shown, alike
-        self.frames: list[Tensor] = []
-        self.series: dict[str, list[Tensor]] = {}
-
-    def __call__(self, i: int, state, info) -> None:
-        if i % self.every == 0 or i == self.last:
-            self.frames.append(state.x[: self.shown].cpu())
-        for name, value in ({"energy": info.energy} | summaries(state.x)).items():
-            self.series.setdefault(name, []).append(value)
-
-    def whole(self) -> dict[str, Tensor]:
-        """Each series, ``(chains, steps)``."""
-        return {name: torch.stack(values, 1).cpu() for name, values in self.series.items()}
-
-    def settled(self) -> dict[str, Tensor]:
-        """The second half of each series, ``(chains, steps)``, of chains that share one law: the first is warm-up."""
-        return {name: values[self.alike :, values.shape[1] // 2 :] for name, values in self.whole().items()}
-
-
-def summaries(x: Tensor, n_directions: int = 4) -> dict[str, Tensor]:
-    """Scalars ``(B,)`` that tell chains apart: entries where there are few, else mean, norm and fixed projections."""
-    flat = x.flatten(1)
-    if flat.shape[1] <= n_directions:
-        return {f"x{k}": flat[:, k] for k in range(flat.shape[1])}
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(flat.shape[1], n_directions, generator=generator).to(flat) / flat.shape[1] ** 0.5
-    projected = {f"projection{k}": v for k, v in enumerate((flat @ directions).unbind(1))}
-    return {"mean": flat.mean(1), "norm": row_norm(x)} | projected
-
-
-def judge(recorder: Recorder, energy: Energy, sampler: Sampler, x: Tensor, evaluations: int, seconds: float):
-    """All diagnostics of watched chains, and the reasons for those that are missing.
-
-    Args:
-        x: final positions of the chains.
-        evaluations: energy-and-gradient evaluations spent per chain.
-        seconds: that the chains took.
+    Chains of several laws are compared within each law: R-hat is the worst of the laws, the autocorrelation time their
+    mean, the effective sample size their sum.
 
     Returns:
         values by name, and reasons by name.
@@ -233,27 +189,54 @@ def judge(recorder: Recorder, energy: Energy, sampler: Sampler, x: Tensor, evalu
         except Unsuited as reason:
             skipped[name] = str(reason)
 
-    for name, series in recorder.settled().items():
-        for statistic, function in (
-            ("autocorrelation_time", autocorrelation_time),
-            ("ess", effective_sample_size),
-            ("rhat", split_rhat),
-        ):
-            enter(f"{statistic}/{name}", function, series)
-    temperatures = {"virial": virial, "configurational_temperature": configurational_temperature}
-    for name, function in temperatures.items():
-        enter(name, function, energy, x)
-    if "virial" in values:
-        values["virial_temperature"] = values.pop("virial")
+    # Mixing, of each summary
+    for name, groups in recorder.by_law().items():
+        enter(f"autocorrelation_time/{name}", lambda g: recorder.thin * mean_autocorrelation_time(g), groups)
+        enter(f"ess/{name}", total_effective_sample_size, groups)
+        enter(f"rhat/{name}", worst_rhat, groups)
+
+    # Temperatures, at the final positions
+    enter("virial_temperature", virial, recorder.energy, recorder.x)
+    enter("configurational_temperature", configurational_temperature, recorder.energy, recorder.x)
+    if "virial_temperature" in values:
         values["virial_ratio"] = values["virial_temperature"] / float(value_at(sampler.temperature, 0, 1))
-    ess = [v for k, v in values.items() if k.startswith("ess/")]
-    if ess:
-        compared = len(x) - recorder.alike
-        values["ess_per_second"] = 2 * min(ess) * len(x) / compared / max(seconds, 1e-9)  # series: half of what was run
-        values["ess_per_gradient"] = 2 * min(ess) / max(evaluations * compared, 1)
+
+    # What an effective draw costs: series are half of what was run, and the recorded chains a part of all
+    sizes = [value for name, value in values.items() if name.startswith("ess/")]
+    if sizes:
+        per_chain = 2 * min(sizes) / len(recorder.x)
+        values["ess_per_second"] = per_chain * recorder.n_chains / max(recorder.seconds, 1e-9)
+        values["ess_per_gradient"] = per_chain / max(int(recorder.stats["evaluations"].sum()), 1)
     return values, skipped
+
+
+def worst_rhat(groups: list[Tensor]) -> float:
+    """The largest ``split_rhat`` of chains that share a law.
+
+    Args:
+        groups: a series ``(chains, steps)`` for each law.
+
+    Raises:
+        Unsuited: where no two chains share a law.
+    """
+    comparable = [series for series in groups if len(series) > 1]
+    if not comparable:
+        raise Unsuited("no two of the recorded chains share a law (each has an observation or a label of its own)")
+    return max(split_rhat(series) for series in comparable)
+
+
+def total_effective_sample_size(groups: list[Tensor]) -> float:
+    """The sum of ``effective_sample_size`` over laws."""
+    return sum(effective_sample_size(series) for series in groups)
+
+
+def mean_autocorrelation_time(groups: list[Tensor]) -> float:
+    """The mean of ``autocorrelation_time`` over laws."""
+    return sum(autocorrelation_time(series) for series in groups) / len(groups)
 
 
 def virial(energy: Energy, x: Tensor) -> float:
     """``virial_temperature`` at positions ``x`` of chains on ``energy``."""
+    if not energy.support.continuous:  # discrete energies may have no gradient to ask for
+        raise Unsuited(f"needs a gradient, and {energy.support.kind} inputs have none")
     return virial_temperature(x, energy_and_grad(energy, x)[1], energy.support)
