@@ -1,4 +1,4 @@
-"""What chains say of themselves: have they mixed, and at which temperature do they really sample?
+"""Diagnostics of chains: have they mixed, and at which temperature do they really sample?
 
 Statistics of scalar summaries follow Vehtari et al. (2021), as Stan and ArviZ compute them; the temperatures follow
 from integration by parts. Arrays of series are ``(chains, steps)``.
@@ -17,7 +17,7 @@ from ebm_cli.energies.energy import energy_and_grad
 from ebm_cli.samplers.recorder import Recorder
 from ebm_cli.samplers.sampler import Sampler, value_at
 
-SHORTEST = 8  # steps that a series needs
+MIN_STEPS = 8  # steps that a series needs
 KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.MaxPool2d)  # second derivatives of these miss the kinks
 
 
@@ -29,7 +29,10 @@ class Unsuited(ValueError):
 
 
 def autocorrelation(series: Tensor) -> Tensor:
-    """Autocorrelation over lags ``(n,)``, from the chains' pooled variance: chains that disagree never decorrelate.
+    """Autocorrelation over lags ``(n,)``, ``rho_k = 1 - (W - mean_m c_k) / V``.
+
+    ``c_k`` is a chain's autocovariance at lag k, W the mean variance within chains, and V the pooled variance: chains
+    that disagree never decorrelate.
 
     Args:
         series: ``(m, n)``, one scalar of m chains over n steps.
@@ -49,8 +52,9 @@ def autocorrelation(series: Tensor) -> Tensor:
 
 
 def check_series(series: Tensor) -> Tensor:
-    if series.shape[1] < SHORTEST:
-        raise Unsuited(f"{series.shape[1]} steps are too few, {SHORTEST} are needed")
+    """``series`` itself, or ``Unsuited`` where it is too short, constant or not finite."""
+    if series.shape[1] < MIN_STEPS:
+        raise Unsuited(f"{series.shape[1]} steps are too few, {MIN_STEPS} are needed")
     if not series.isfinite().all() or series.double().var() < 1e-24:
         raise Unsuited("the series is constant or not finite")
     return series
@@ -59,7 +63,13 @@ def check_series(series: Tensor) -> Tensor:
 def autocorrelation_time(series: Tensor) -> float:
     """Integrated autocorrelation time in steps, ``1 + 2 sum_k rho_k``; 1 for independent draws, about.
 
-    The sum ends where pairs of neighboring lags turn negative, and pairs never grow (Geyer 1992).
+    Of a reversible chain the sums of neighboring pairs of lags are positive and decrease; what breaks this is noise, so
+    that the sum ends at the first negative pair, and pairs never grow (Geyer 1992).
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> round(autocorrelation_time(torch.randn(4, 2000, generator=generator)), 1)
+        1.0
     """
     rho = autocorrelation(series)
     pairs = rho[: len(rho) // 2 * 2].view(-1, 2).sum(1)
@@ -71,23 +81,34 @@ def autocorrelation_time(series: Tensor) -> float:
 
 
 def effective_sample_size(series: Tensor) -> float:
-    """Bulk effective sample size: of the rank-normalized halves of the chains (Vehtari et al. 2021)."""
-    ranked = rank_normalized(halves(check_series(series)))
+    """Bulk effective sample size ``m n / tau``, tau the autocorrelation time (Vehtari et al. 2021).
+
+    Of the rank-normalized halves of the chains, so that heavy tails do no harm and a drift counts as disagreement.
+    """
+    ranked = rank_normalize(split_halves(check_series(series)))
     return ranked.numel() / autocorrelation_time(ranked)
 
 
 def split_rhat(series: Tensor) -> float:
     """Rank-normalized split R-hat, the larger of that of location and that of spread; 1 where chains agree.
 
-    Above 1.01 chains have not mixed (Vehtari et al. 2021).
+    Chains are cut into halves, so that a drift shows too, and values replaced by the normal scores of their ranks;
+    spread is the distance from the median. Above 1.01 chains have not mixed (Vehtari et al. 2021).
+
+    Example:
+        >>> series = torch.randn(4, 500, generator=torch.Generator().manual_seed(0))
+        >>> round(split_rhat(series), 1)
+        1.0
+        >>> split_rhat(series + torch.tensor([[0.0], [0.0], [9.0], [9.0]])) > 1.5  # two chains in each of two modes
+        True
     """
-    split = halves(check_series(series)).double()
+    split = split_halves(check_series(series)).double()
     spread = (split - split.flatten().median()).abs()
-    return max(potential_scale_reduction(rank_normalized(s)) for s in (split, spread))
+    return max(potential_scale_reduction(rank_normalize(s)) for s in (split, spread))
 
 
 def potential_scale_reduction(series: Tensor) -> float:
-    """``sqrt(pooled variance / variance within chains)`` (Gelman & Rubin 1992)."""
+    """``sqrt(((n - 1) W + B) / (n W))``, B n times the variance of the chains' means (Gelman & Rubin 1992)."""
     n = series.shape[1]
     within, between = series.var(1).mean(), n * series.mean(1).var()
     if within == 0:
@@ -95,13 +116,13 @@ def potential_scale_reduction(series: Tensor) -> float:
     return float(((between / within + n - 1) / n).sqrt())
 
 
-def halves(series: Tensor) -> Tensor:
+def split_halves(series: Tensor) -> Tensor:
     """Every chain cut into its two halves, ``(m, n) -> (2m, n // 2)``; an odd step in the middle is left out."""
     half = series.shape[1] // 2
     return torch.cat([series[:, :half], series[:, -half:]])
 
 
-def rank_normalized(series: Tensor) -> Tensor:
+def rank_normalize(series: Tensor) -> Tensor:
     """Normal scores of the ranks among all values (Blom 1958), ties sharing theirs."""
     ranks = torch.from_numpy(rankdata(series.flatten().numpy()))
     return torch.special.ndtri((ranks - 0.375) / (len(ranks) + 0.25)).view(series.shape)
@@ -128,7 +149,7 @@ def virial_temperature(x: Tensor, grad: Tensor, support: Support) -> float:
     """``<x . grad E> / d``, which is T where ``p = exp(-E/T)/Z`` vanishes at infinity.
 
     In a box the field x is replaced by ``v = (x - c)(x - low)(high - x)``, c the center, which vanishes at the border:
-    ``T = <v . grad E> / <div v>``.
+    ``T = <v . grad E> / <div v>``. Both follow from integrating ``div(v p)`` by parts.
 
     Raises:
         Unsuited: where entries lie on the border itself (clamped chains): such a law has no density.
@@ -145,10 +166,19 @@ def virial_temperature(x: Tensor, grad: Tensor, support: Support) -> float:
 
 
 def configurational_temperature(energy: Energy, x: Tensor, n_probes: int = 16) -> float:
-    """``<|grad E|^2> / <laplacian E>`` (Rugh 1997), the Laplacian by Hutchinson's estimator.
+    """``<|grad E|^2> / <laplacian E>``, T at equilibrium (Rugh 1997), the Laplacian by Hutchinson's estimator.
+
+    Args:
+        n_probes: random signs z, of which ``z . H z`` estimates the Laplacian.
 
     Raises:
         Unsuited: in a box, whose border adds a term, and for energies that are not twice differentiable.
+
+    Example:
+        >>> from ebm_cli.energies import GaussianBase
+        >>> energy = GaussianBase((3,))
+        >>> round(configurational_temperature(energy, energy.sample(4000, torch.Generator().manual_seed(0))), 1)
+        1.0
     """
     if energy.support.kind != "real":
         raise Unsuited(f"needs an energy on all of R^d, this one is defined on a {energy.support.kind}")

@@ -63,11 +63,17 @@ class Interpolate(Task):
 
 
 def per_input(flags: Tensor, x: Tensor) -> Tensor:
+    """``flags`` ``(B,)`` in a shape that broadcasts with ``x`` ``(B, *shape)``."""
     return flags.view(-1, *[1] * (x.ndim - 1))
 
 
 def barrier(heights: Tensor) -> float:
-    """Mean over lines ``(lines, frames)`` of how far energies rise above the higher end."""
+    """Mean over lines ``(lines, frames)`` of how far energies rise above the higher end.
+
+    Example:
+        >>> barrier(torch.tensor([[0.0, 5.0, 1.0], [2.0, 1.0, 0.0]]))
+        2.0
+    """
     return float((heights.max(1).values - torch.maximum(heights[:, 0], heights[:, -1])).mean())
 
 

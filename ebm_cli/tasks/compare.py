@@ -139,7 +139,12 @@ def shares(energy: Energy, x: Tensor) -> dict[str, float]:
 
 
 def table(figures: dict[str, float], names: list[str]) -> str:
-    """The figures as Markdown, a line per sampler."""
+    """The figures as Markdown, a line per sampler.
+
+    Example:
+        >>> print(table({"mala/rhat": 1.01}, ["mala"]).splitlines()[-1])
+        | mala | — | — | 1.01 | — | — |
+    """
     columns = ["ess_per_second", "ess_per_evaluation", "rhat", "acceptance", "seconds"]
     columns += sorted({key.split("/")[1] for key in figures if "/share_" in key})
     lines = [f"| sampler | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]

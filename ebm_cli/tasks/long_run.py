@@ -48,22 +48,22 @@ class LongRun(Task):
         y = y.repeat(2) if needs_labels(model.energy) else None
         energy = prior(model, y, 2 * half)
         n_steps = self.times * model.n_steps
-        kept, recorder = {0: start}, Recorder(n_steps, laws=y)
+        positions, recorder = {0: start}, Recorder(n_steps, laws=y)
         wanted = {model.n_steps, *(round(k * n_steps / (self.moments - 1)) for k in range(1, self.moments))}
 
         def keep(i, state, info):
             recorder(i, state, info)
             if i + 1 in wanted:
-                kept[i + 1] = state.x
+                positions[i + 1] = state.x
 
         since = time.monotonic()
         chain = model.sampler.sample(energy, start, n_steps=n_steps, generator=generator, callback=keep)
         recorder.finish(energy, chain, time.monotonic() - since)
         figures = {"n_steps_long": n_steps}
         for when, step in (("usual", model.n_steps), ("end", n_steps)):
-            figures |= {f"{name}/{when}": v for name, v in drift(energy, data, kept[step]).items()}
+            figures |= {f"{name}/{when}": v for name, v in drift(energy, data, positions[step]).items()}
         samples = Samples(chain.x.cpu(), energies(energy, chain.x).cpu(), None, n_steps)
-        shown = {f"{name} {step}": x[rows].cpu() for step, x in kept.items() for name, rows in halves(half)}
+        shown = {f"{name} {step}": x[rows].cpu() for step, x in positions.items() for name, rows in halves(half)}
         panels = {k: shown[k] for name, _ in halves(half) for k in shown if k.startswith(name)}
         return Result(samples, recorder, figures=figures, panels=panels)
 

@@ -28,13 +28,13 @@ class Observation:
 
     Attributes:
         energy: ``E(x)`` given what is known, bound to n rows.
-        seen: the observations as pictures ``(n, *shape)``.
+        picture: the observation as inputs look ``(n, *shape)``.
         hidden: 1 where the inputs are to be restored, 0 where they are known.
         start: where chains start; None is fresh noise.
     """
 
     energy: Energy
-    seen: Tensor
+    picture: Tensor
     hidden: Tensor
     start: Tensor | None = None
 
@@ -74,32 +74,38 @@ class Restoration(Task):
         x, y = examples(model, self.input, n)
         n, generator = len(x), torch.Generator(model.device).manual_seed(rank_seed(model.seed, 2 * 10**6))
         once = self.observe(model, prior(model, y, n), x, generator)
+        # All repeats run as one batch, input by input within a repeat; repeats of an input share its posterior.
         each = torch.arange(n, device=model.device).repeat(self.repeats)
         start = None if once.start is None else once.start[each]
         drawn, recorder = run_chains(model, once.energy.rows(each), len(each), start=start, laws=each)
         every = drawn.x.to(model.device).view(self.repeats, n, *x.shape[1:])
         one = Samples(every[0].cpu(), drawn.energy[:n], None, drawn.n_steps)
         restored = {"one restoration": every[0], f"mean of {self.repeats}": every.mean(0)} | fills(model, once)
-        guesses = {"corrupted": once.seen} | restored
+        guesses = {"corrupted": once.picture} | restored
         errors = {name: squared_error(guess, x, once.hidden) for name, guess in guesses.items()}
         return Result(
             one,
             recorder,
             figures={f"squared_error/{name.replace(' ', '_')}": value for name, value in errors.items()},
             panels=panels(x, once, restored, errors),
-            inputs={"true": x, "corrupted": once.seen, "mean": every.mean(0)},
+            inputs={"true": x, "corrupted": once.picture, "mean": every.mean(0)},
         )
 
 
 def squared_error(guess: Tensor, x: Tensor, hidden: Tensor) -> float:
-    """Mean over inputs of the squared error per hidden entry, in squared units of the data."""
+    """Mean over inputs of the squared error per hidden entry, in squared units of the data.
+
+    Example:
+        >>> squared_error(torch.tensor([[3.0, 9.0]]), torch.zeros(1, 2), hidden=torch.tensor([[1.0, 0.0]]))
+        9.0
+    """
     return float(((guess - x).square() * hidden).sum() / hidden.sum().clamp_min(1))
 
 
 def fills(model: TrainedModel, observation: Observation) -> dict[str, Tensor]:
     """What needs no model: the mean training example, and the one that fits the observation best."""
     train = model.data.split("train", CANDIDATES).x.to(model.device)
-    n = len(observation.seen)
+    n = len(observation.picture)
     nearest = torch.stack([train[observation.misfit(row, train).argmin()] for row in range(n)])
     mean = train.mean(0).expand_as(nearest)
     return {"mean fill": visible(observation.energy, mean), "nearest neighbor": visible(observation.energy, nearest)}
@@ -107,7 +113,7 @@ def fills(model: TrainedModel, observation: Observation) -> dict[str, Tensor]:
 
 def panels(x: Tensor, observation: Observation, restored: dict, errors: dict) -> dict[str, Tensor]:
     """True, corrupted and restored inputs by title; the titles carry the squared errors."""
-    guesses = {"corrupted": observation.seen} | restored
+    guesses = {"corrupted": observation.picture} | restored
     titled = {f"{name}\n{errors[name]:.3g}": guess for name, guess in guesses.items()}
     return {k: v[:SHOWN].cpu() for k, v in ({"true": x} | titled).items()}
 
@@ -134,12 +140,18 @@ class Inpaint(Restoration):
 
     def observe(self, model, energy, x, generator):
         known = mask_of(self.mask, self.share, tuple(model.data.shape), len(x), generator)
-        seen = torch.where(known > 0, x, x.mean() if model.data.value_range is None else mid_grey(model))
-        return Observation(Projected(energy, put_back, torch.stack([x, known], 1)), seen, 1 - known)
+        picture = torch.where(known > 0, x, x.mean() if model.data.value_range is None else mid_grey(model))
+        return Observation(Projected(energy, put_back, torch.stack([x, known], 1)), picture, 1 - known)
 
 
 def put_back(x: Tensor, known: Tensor) -> Tensor:
-    """``x`` with its known entries put back; ``known`` ``(B, 2, *shape)`` holds values and mask."""
+    """``x`` with its known entries put back; ``known`` ``(B, 2, *shape)`` holds values and mask.
+
+    Example:
+        >>> values, mask = torch.tensor([5.0, 5.0]), torch.tensor([1.0, 0.0])
+        >>> put_back(torch.zeros(1, 2), torch.stack([values, mask])[None])
+        tensor([[5., 0.]])
+    """
     values, mask = known.unbind(1)
     return torch.where(mask > 0, values, x)
 
@@ -210,9 +222,9 @@ class SuperResolve(Restoration):
         if self.factor < 2 or len(sides) != 2 or any(side % self.factor for side in sides):
             raise ConfigError(f"task.factor={self.factor}: must be 2 or more and divide images of {tuple(sides)}")
         b = avg_pool2d(x, self.factor)
-        seen = interpolate(b, scale_factor=self.factor)
+        picture = interpolate(b, scale_factor=self.factor)
         observed = measured(model, energy, lambda v: avg_pool2d(v, self.factor), b, self.noise_std)
-        return Observation(observed, seen, torch.ones_like(x), start=seen)
+        return Observation(observed, picture, torch.ones_like(x), start=picture)
 
 
 def unchanged(x: Tensor) -> Tensor:

@@ -42,7 +42,16 @@ class Result:
 
 @dataclass(kw_only=True, eq=False)
 class Task(ABC):
-    """Base of the tasks: ``task(model, n) -> Result``. Options are fields, checked in ``__post_init__``."""
+    """Base of the tasks: ``task(model, n) -> Result``. Options are fields, checked in ``__post_init__``.
+
+    Example:
+        >>> class Nothing(Task):
+        ...     pass
+        >>> Nothing()
+        Traceback (most recent call last):
+        ...
+        TypeError: Can't instantiate abstract class Nothing with abstract method __call__
+    """
 
     def __post_init__(self) -> None:  # noqa: B027 (not every task has options)
         """Checks the options; a subclass that has some calls this one first."""
