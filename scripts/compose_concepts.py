@@ -112,10 +112,10 @@ CHANCE = {
 
 def measure(shape_run: str, position_run: str, *, n: int, seed: int, judge: Judge) -> tuple[dict[str, float], dict]:
     """Share of right pictures per kind of composition, and the pictures, ``(N, 1, 16, 16)`` each."""
-    subject, hits, drawn = trained_model_of(shape_run, seed), {}, {}
+    model, hits, drawn = trained_model_of(shape_run, seed), {}, {}
     each = max(1, n // 12)
     for kind, task, right in compositions(shape_run, position_run):
-        x = task(subject, each).samples.x
+        x = task(model, each).samples.x
         hits.setdefault(kind, []).append(judge.hits(x, right))
         drawn.setdefault(kind, []).append(x)
         if kind == "disjunction":

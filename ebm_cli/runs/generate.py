@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,46 +19,53 @@ from ebm_cli.utils.distributed import rank_seed
 
 if TYPE_CHECKING:
     from ebm_cli.runs.trained import TrainedModel
+    from ebm_cli.samplers.recorder import Recorder
 
 BLOCK = 250  # chains per block; a block's noise depends on (seed, block) alone, so devices can share the work
 
 
 def generate(
-    subject: TrainedModel,
+    model: TrainedModel,
     n: int,
     n_steps: int,
     *,
     energy: Energy | None = None,
     y: Tensor | None = None,
     start: Tensor | None = None,
+    recorder: Recorder | None = None,
 ) -> Samples:
     """Samples in blocks whose randomness depends on (seed, block) alone, shared out among the processes.
 
     Args:
-        energy: instead of the subject's own: a composition, where it binds anything per row, bound to n rows.
+        energy: instead of the model's own: a composition, where it binds anything per row, bound to n rows.
         y: labels ``(n,)`` to condition on; a class-conditional energy without them gets balanced ones.
         start: where chains start, ``(n, *shape)``; None is fresh noise.
+        recorder: callback of the first block, on the process that runs it; it leaves the samples as they are.
 
     Raises:
         ConfigError: for samplers that weigh chains against one another, where every chain has an energy of its own.
     """
-
-    own = energy is not None and energy is not subject.energy
-    energy = subject.energy if energy is None else energy
+    own = energy is not None and energy is not model.energy
+    energy = model.energy if energy is None else energy
     if y is None and needs_labels(energy):
         y = torch.arange(n) % energy.n_classes
-    if subject.sampler.weighted and (own or y is not None):
-        name = type(subject.sampler).__name__
+    if model.sampler.weighted and (own or y is not None):
+        name = type(model.sampler).__name__
         raise ConfigError(f"sampler: {name} weighs chains against one another, and these have energies of their own")
     mine = {}
     for block in range(-(-n // BLOCK))[distributed.rank() :: distributed.world()]:
         rows = slice(block * BLOCK, min((block + 1) * BLOCK, n))
-        generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, block))
-        labels = None if y is None else y[rows].to(subject.device)
+        generator = torch.Generator(model.device).manual_seed(rank_seed(model.seed, block))
+        labels = None if y is None else y[rows].to(model.device)
         conditional = energy.rows(rows) if labels is None else energy.rows(rows).given(y=labels)
-        fresh = starts(subject.base, labels, generator)[: rows.stop - rows.start]
-        x = fresh if start is None else start[rows].to(subject.device)
-        chain = subject.sampler.sample(subject.frozen.of(conditional, x), x, n_steps=n_steps, generator=generator)
+        fresh = starts(model.base, labels, generator)[: rows.stop - rows.start]
+        x = fresh if start is None else start[rows].to(model.device)
+        watching, since = None if block else recorder, time.monotonic()
+        chain = model.sampler.sample(
+            model.frozen.of(conditional, x), x, n_steps=n_steps, generator=generator, callback=watching
+        )
+        if watching is not None:
+            watching.finish(conditional, chain, time.monotonic() - since)
         x = chain.x if chain.log_w is None else chain.x[systematic(chain.log_w, generator)]
         with torch.no_grad():
             mine[block] = x.cpu(), conditional(x).cpu()

@@ -1,4 +1,4 @@
-"""What chains say of themselves: have they mixed, and at which temperature do they really sample?
+"""Diagnostics of chains: have they mixed, and at which temperature do they really sample?
 
 Statistics of scalar summaries follow Vehtari et al. (2021), as Stan and ArviZ compute them; the temperatures follow
 from integration by parts. Arrays of series are ``(chains, steps)``.
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from ebm_cli.energies import Energy, Support
 from ebm_cli.energies.energy import energy_and_grad
-from ebm_cli.samplers import Sampler
-from ebm_cli.samplers.sampler import value_at
-from ebm_cli.utils.tensors import row_norm
+from ebm_cli.samplers.recorder import Recorder
+from ebm_cli.samplers.sampler import Sampler, value_at
 
-SHORTEST = 8  # steps that a series needs
+MIN_STEPS = 8  # steps that a series needs
 KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.MaxPool2d)  # second derivatives of these miss the kinks
 
 
@@ -30,7 +29,10 @@ class Unsuited(ValueError):
 
 
 def autocorrelation(series: Tensor) -> Tensor:
-    """Autocorrelation over lags ``(n,)``, from the chains' pooled variance: chains that disagree never decorrelate.
+    """Autocorrelation over lags ``(n,)``, ``rho_k = 1 - (W - mean_m c_k) / V``.
+
+    ``c_k`` is a chain's autocovariance at lag k, W the mean variance within chains, and V the pooled variance: chains
+    that disagree never decorrelate.
 
     Args:
         series: ``(m, n)``, one scalar of m chains over n steps.
@@ -50,8 +52,9 @@ def autocorrelation(series: Tensor) -> Tensor:
 
 
 def check_series(series: Tensor) -> Tensor:
-    if series.shape[1] < SHORTEST:
-        raise Unsuited(f"{series.shape[1]} steps are too few, {SHORTEST} are needed")
+    """``series`` itself, or ``Unsuited`` where it is too short, constant or not finite."""
+    if series.shape[1] < MIN_STEPS:
+        raise Unsuited(f"{series.shape[1]} steps are too few, {MIN_STEPS} are needed")
     if not series.isfinite().all() or series.double().var() < 1e-24:
         raise Unsuited("the series is constant or not finite")
     return series
@@ -60,7 +63,13 @@ def check_series(series: Tensor) -> Tensor:
 def autocorrelation_time(series: Tensor) -> float:
     """Integrated autocorrelation time in steps, ``1 + 2 sum_k rho_k``; 1 for independent draws, about.
 
-    The sum ends where pairs of neighboring lags turn negative, and pairs never grow (Geyer 1992).
+    Of a reversible chain the sums of neighboring pairs of lags are positive and decrease; what breaks this is noise, so
+    that the sum ends at the first negative pair, and pairs never grow (Geyer 1992).
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> round(autocorrelation_time(torch.randn(4, 2000, generator=generator)), 1)
+        1.0
     """
     rho = autocorrelation(series)
     pairs = rho[: len(rho) // 2 * 2].view(-1, 2).sum(1)
@@ -72,23 +81,34 @@ def autocorrelation_time(series: Tensor) -> float:
 
 
 def effective_sample_size(series: Tensor) -> float:
-    """Bulk effective sample size: of the rank-normalized halves of the chains (Vehtari et al. 2021)."""
-    ranked = rank_normalized(halves(check_series(series)))
+    """Bulk effective sample size ``m n / tau``, tau the autocorrelation time (Vehtari et al. 2021).
+
+    Of the rank-normalized halves of the chains, so that heavy tails do no harm and a drift counts as disagreement.
+    """
+    ranked = rank_normalize(split_halves(check_series(series)))
     return ranked.numel() / autocorrelation_time(ranked)
 
 
 def split_rhat(series: Tensor) -> float:
     """Rank-normalized split R-hat, the larger of that of location and that of spread; 1 where chains agree.
 
-    Above 1.01 chains have not mixed (Vehtari et al. 2021).
+    Chains are cut into halves, so that a drift shows too, and values replaced by the normal scores of their ranks;
+    spread is the distance from the median. Above 1.01 chains have not mixed (Vehtari et al. 2021).
+
+    Example:
+        >>> series = torch.randn(4, 500, generator=torch.Generator().manual_seed(0))
+        >>> round(split_rhat(series), 1)
+        1.0
+        >>> split_rhat(series + torch.tensor([[0.0], [0.0], [9.0], [9.0]])) > 1.5  # two chains in each of two modes
+        True
     """
-    split = halves(check_series(series)).double()
+    split = split_halves(check_series(series)).double()
     spread = (split - split.flatten().median()).abs()
-    return max(potential_scale_reduction(rank_normalized(s)) for s in (split, spread))
+    return max(potential_scale_reduction(rank_normalize(s)) for s in (split, spread))
 
 
 def potential_scale_reduction(series: Tensor) -> float:
-    """``sqrt(pooled variance / variance within chains)`` (Gelman & Rubin 1992)."""
+    """``sqrt(((n - 1) W + B) / (n W))``, B n times the variance of the chains' means (Gelman & Rubin 1992)."""
     n = series.shape[1]
     within, between = series.var(1).mean(), n * series.mean(1).var()
     if within == 0:
@@ -96,13 +116,13 @@ def potential_scale_reduction(series: Tensor) -> float:
     return float(((between / within + n - 1) / n).sqrt())
 
 
-def halves(series: Tensor) -> Tensor:
+def split_halves(series: Tensor) -> Tensor:
     """Every chain cut into its two halves, ``(m, n) -> (2m, n // 2)``; an odd step in the middle is left out."""
     half = series.shape[1] // 2
     return torch.cat([series[:, :half], series[:, -half:]])
 
 
-def rank_normalized(series: Tensor) -> Tensor:
+def rank_normalize(series: Tensor) -> Tensor:
     """Normal scores of the ranks among all values (Blom 1958), ties sharing theirs."""
     ranks = torch.from_numpy(rankdata(series.flatten().numpy()))
     return torch.special.ndtri((ranks - 0.375) / (len(ranks) + 0.25)).view(series.shape)
@@ -129,7 +149,7 @@ def virial_temperature(x: Tensor, grad: Tensor, support: Support) -> float:
     """``<x . grad E> / d``, which is T where ``p = exp(-E/T)/Z`` vanishes at infinity.
 
     In a box the field x is replaced by ``v = (x - c)(x - low)(high - x)``, c the center, which vanishes at the border:
-    ``T = <v . grad E> / <div v>``.
+    ``T = <v . grad E> / <div v>``. Both follow from integrating ``div(v p)`` by parts.
 
     Raises:
         Unsuited: where entries lie on the border itself (clamped chains): such a law has no density.
@@ -146,10 +166,19 @@ def virial_temperature(x: Tensor, grad: Tensor, support: Support) -> float:
 
 
 def configurational_temperature(energy: Energy, x: Tensor, n_probes: int = 16) -> float:
-    """``<|grad E|^2> / <laplacian E>`` (Rugh 1997), the Laplacian by Hutchinson's estimator.
+    """``<|grad E|^2> / <laplacian E>``, T at equilibrium (Rugh 1997), the Laplacian by Hutchinson's estimator.
+
+    Args:
+        n_probes: random signs z, of which ``z . H z`` estimates the Laplacian.
 
     Raises:
         Unsuited: in a box, whose border adds a term, and for energies that are not twice differentiable.
+
+    Example:
+        >>> from ebm_cli.energies import GaussianBase
+        >>> energy = GaussianBase((3,))
+        >>> round(configurational_temperature(energy, energy.sample(4000, torch.Generator().manual_seed(0))), 1)
+        1.0
     """
     if energy.support.kind != "real":
         raise Unsuited(f"needs an energy on all of R^d, this one is defined on a {energy.support.kind}")
@@ -170,57 +199,14 @@ def configurational_temperature(energy: Energy, x: Tensor, n_probes: int = 16) -
     return float(grad.detach().square().flatten(1).sum(1).mean() / laplacian.mean())
 
 
-# All of them for a few chains --------------------------------------------------------------------------------------
+# All of them for recorded chains -----------------------------------------------------------------------------------
 
 
-class Recorder:
-    """Callback of ``Sampler.sample`` that keeps what the diagnostics and the film need of a few chains.
+def compute_diagnostics(recorder: Recorder, sampler: Sampler) -> tuple[dict[str, float], dict[str, str]]:
+    """All diagnostics of recorded chains, and the reasons for those that are missing.
 
-    Args:
-        n_steps: of the chains that are watched.
-        frames: moments at which positions are kept.
-        shown: chains whose positions are kept.
-        alike: the first chain of those that share one law; series of chains before it are not compared.
-    """
-
-    def __init__(self, n_steps: int, frames: int = 40, shown: int = 16, alike: int = 0):
-        self.every, self.last, self.shown, self.alike = max(1, n_steps // frames), n_steps - 1, shown, alike
-        self.frames: list[Tensor] = []
-        self.series: dict[str, list[Tensor]] = {}
-
-    def __call__(self, i: int, state, info) -> None:
-        if i % self.every == 0 or i == self.last:
-            self.frames.append(state.x[: self.shown].cpu())
-        for name, value in ({"energy": info.energy} | summaries(state.x)).items():
-            self.series.setdefault(name, []).append(value)
-
-    def whole(self) -> dict[str, Tensor]:
-        """Each series, ``(chains, steps)``."""
-        return {name: torch.stack(values, 1).cpu() for name, values in self.series.items()}
-
-    def settled(self) -> dict[str, Tensor]:
-        """The second half of each series, ``(chains, steps)``, of chains that share one law: the first is warm-up."""
-        return {name: values[self.alike :, values.shape[1] // 2 :] for name, values in self.whole().items()}
-
-
-def summaries(x: Tensor, n_directions: int = 4) -> dict[str, Tensor]:
-    """Scalars ``(B,)`` that tell chains apart: entries where there are few, else mean, norm and fixed projections."""
-    flat = x.flatten(1)
-    if flat.shape[1] <= n_directions:
-        return {f"x{k}": flat[:, k] for k in range(flat.shape[1])}
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(flat.shape[1], n_directions, generator=generator).to(flat) / flat.shape[1] ** 0.5
-    projected = {f"projection{k}": v for k, v in enumerate((flat @ directions).unbind(1))}
-    return {"mean": flat.mean(1), "norm": row_norm(x)} | projected
-
-
-def judge(recorder: Recorder, energy: Energy, sampler: Sampler, x: Tensor, evaluations: int, seconds: float):
-    """All diagnostics of watched chains, and the reasons for those that are missing.
-
-    Args:
-        x: final positions of the chains.
-        evaluations: energy-and-gradient evaluations spent per chain.
-        seconds: that the chains took.
+    Chains of several laws are compared within each law: R-hat is the worst of the laws, the autocorrelation time their
+    mean, the effective sample size their sum.
 
     Returns:
         values by name, and reasons by name.
@@ -233,27 +219,54 @@ def judge(recorder: Recorder, energy: Energy, sampler: Sampler, x: Tensor, evalu
         except Unsuited as reason:
             skipped[name] = str(reason)
 
-    for name, series in recorder.settled().items():
-        for statistic, function in (
-            ("autocorrelation_time", autocorrelation_time),
-            ("ess", effective_sample_size),
-            ("rhat", split_rhat),
-        ):
-            enter(f"{statistic}/{name}", function, series)
-    temperatures = {"virial": virial, "configurational_temperature": configurational_temperature}
-    for name, function in temperatures.items():
-        enter(name, function, energy, x)
-    if "virial" in values:
-        values["virial_temperature"] = values.pop("virial")
+    # Mixing, of each summary
+    for name, groups in recorder.by_law().items():
+        enter(f"autocorrelation_time/{name}", lambda g: recorder.thin * mean_autocorrelation_time(g), groups)
+        enter(f"ess/{name}", total_effective_sample_size, groups)
+        enter(f"rhat/{name}", worst_rhat, groups)
+
+    # Temperatures, at the final positions
+    enter("virial_temperature", virial, recorder.energy, recorder.x)
+    enter("configurational_temperature", configurational_temperature, recorder.energy, recorder.x)
+    if "virial_temperature" in values:
         values["virial_ratio"] = values["virial_temperature"] / float(value_at(sampler.temperature, 0, 1))
-    ess = [v for k, v in values.items() if k.startswith("ess/")]
-    if ess:
-        compared = len(x) - recorder.alike
-        values["ess_per_second"] = 2 * min(ess) * len(x) / compared / max(seconds, 1e-9)  # series: half of what was run
-        values["ess_per_gradient"] = 2 * min(ess) / max(evaluations * compared, 1)
+
+    # What an effective draw costs: series are half of what was run, and the recorded chains a part of all
+    sizes = [value for name, value in values.items() if name.startswith("ess/")]
+    if sizes:
+        per_chain = 2 * min(sizes) / len(recorder.x)
+        values["ess_per_second"] = per_chain * recorder.n_chains / max(recorder.seconds, 1e-9)
+        values["ess_per_gradient"] = per_chain / max(int(recorder.stats["evaluations"].sum()), 1)
     return values, skipped
+
+
+def worst_rhat(groups: list[Tensor]) -> float:
+    """The largest ``split_rhat`` of chains that share a law.
+
+    Args:
+        groups: a series ``(chains, steps)`` for each law.
+
+    Raises:
+        Unsuited: where no two chains share a law.
+    """
+    comparable = [series for series in groups if len(series) > 1]
+    if not comparable:
+        raise Unsuited("no two of the recorded chains share a law (each has an observation or a label of its own)")
+    return max(split_rhat(series) for series in comparable)
+
+
+def total_effective_sample_size(groups: list[Tensor]) -> float:
+    """The sum of ``effective_sample_size`` over laws."""
+    return sum(effective_sample_size(series) for series in groups)
+
+
+def mean_autocorrelation_time(groups: list[Tensor]) -> float:
+    """The mean of ``autocorrelation_time`` over laws."""
+    return sum(autocorrelation_time(series) for series in groups) / len(groups)
 
 
 def virial(energy: Energy, x: Tensor) -> float:
     """``virial_temperature`` at positions ``x`` of chains on ``energy``."""
+    if not energy.support.continuous:  # discrete energies may have no gradient to ask for
+        raise Unsuited(f"needs a gradient, and {energy.support.kind} inputs have none")
     return virial_temperature(x, energy_and_grad(energy, x)[1], energy.support)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ebm_cli.samplers.sampler import Info, State, whole
 
 
+@dataclass(kw_only=True, eq=False)
 class Trajectory:
     """Callback of ``Sampler.sample`` that keeps positions and energies on the way.
 
@@ -15,12 +18,25 @@ class Trajectory:
         burn_in: steps at the start that are left out.
         thin: keep one step in so many.
         device: where they are kept; null is where the chains are, ``cpu`` spares the memory of a GPU.
+
+    Example:
+        >>> from ebm_cli.energies import GaussianBase
+        >>> from ebm_cli.samplers import Langevin
+        >>> path = Trajectory(burn_in=4, thin=2)
+        >>> sampler = Langevin(n_steps=10, step_size=0.1)
+        >>> chain = sampler.sample(GaussianBase((2,)), torch.zeros(5, 2), callback=path)
+        >>> path.x.shape, path.energy.shape
+        (torch.Size([5, 3, 2]), torch.Size([5, 3]))
     """
 
-    def __init__(self, *, burn_in: int = 0, thin: int = 1, device: str | None = None):
-        if not burn_in >= 0:
-            raise ValueError(f"burn_in must be at least 0, got {burn_in}")
-        self.burn_in, self.thin, self.device = int(burn_in), whole("thin", thin), device
+    burn_in: int = 0
+    thin: int = 1
+    device: str | None = None
+
+    def __post_init__(self):
+        if not self.burn_in >= 0:
+            raise ValueError(f"burn_in must be at least 0, got {self.burn_in}")
+        self.burn_in, self.thin = int(self.burn_in), whole("thin", self.thin)
         self.positions: list[Tensor] = []
         self.energies: list[Tensor] = []
 

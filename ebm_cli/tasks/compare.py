@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 import torch
 from omegaconf import OmegaConf
@@ -13,11 +14,13 @@ from ebm_cli.config import ConfigError, build, option_node
 from ebm_cli.energies import Energy, GaussianMixture
 from ebm_cli.runs.trained import Samples, TrainedModel
 from ebm_cli.samplers import Sampler, diagnostics
-from ebm_cli.tasks.task import Result, Task, prior
+from ebm_cli.samplers.recorder import Recorder
+from ebm_cli.tasks.task import Result, Task, balanced_labels, prior
 from ebm_cli.utils import markdown
 from ebm_cli.utils.distributed import rank_seed
 
 
+@dataclass(kw_only=True, eq=False)
 class Compare(Task):
     """The same chains by several samplers, each as its option has it, from the same starts.
 
@@ -32,43 +35,43 @@ class Compare(Task):
         start: points that chains start from in turn, each as long as an input; null is fresh noise.
     """
 
-    def __init__(
-        self,
-        *,
-        samplers: list,
-        n_steps: int | None = None,
-        step_sizes: list | None = None,
-        start: list | None = None,
-    ):
+    samplers: list
+    n_steps: int | None = None
+    step_sizes: list | None = None
+    start: list | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        samplers, step_sizes = self.samplers, self.step_sizes
         if not samplers or isinstance(samplers, str):  # a mandatory key that nobody gave is a string
             raise ValueError("samplers must name at least one option: task.samplers=[langevin,mala]")
         if step_sizes is not None and len(step_sizes) != len(samplers):
             raise ValueError(
                 f"step_sizes must be one per sampler: {len(samplers)} samplers, {len(step_sizes)} step_sizes"
             )
-        self.samplers, self.n_steps, self.start = [str(name) for name in samplers], n_steps, start
+        self.samplers = [str(name) for name in samplers]
         self.step_sizes = step_sizes or [None] * len(samplers)
 
-    def __call__(self, subject: TrainedModel, n: int) -> Result:
-        energy, figures, panels = prior(subject, None, n), {}, {}
+    def __call__(self, model: TrainedModel, n: int) -> Result:
+        energy, figures, panels = prior(model, None, n), {}, {}
         for name, step_size in zip(self.samplers, self.step_sizes, strict=True):
-            sampler = self.sampler_of(subject, name, step_size)
-            recorder, chain, seconds = self.run(subject, sampler, energy, n)
-            found = judged(recorder, chain, seconds) | shares(energy, chain.x)
+            sampler = self.sampler_of(model, name, step_size)
+            recorder, chain = self.run(model, sampler, energy, n)
+            found = summarize(recorder) | shares(energy, chain.x)
             figures |= {f"{name}/{key}": value for key, value in found.items()}
             panels[name] = chain.x[:200].cpu()
         print(table(figures, self.samplers))
         samples = Samples(chain.x.cpu(), energy(chain.x).detach().cpu(), None, len(chain.stats["energy"]))
-        return Result(samples, energy, start=self.starts(subject, n), figures=figures, panels=panels, sampler=sampler)
+        return Result(samples, recorder, figures=figures, panels=panels, sampler=sampler)
 
-    def sampler_of(self, subject: TrainedModel, name: str, step_size: float | None = None) -> Sampler:
+    def sampler_of(self, model: TrainedModel, name: str, step_size: float | None = None) -> Sampler:
         """The sampler of an option, its interpolations read from the run's recipe.
 
         Raises:
             ConfigError: for an unknown option, listing those that there are; for one that weighs its chains, or that
                 has no step size where one is given.
         """
-        recipe = subject.config.get("recipe") or {}
+        recipe = model.config.get("recipe") or {}
         node = OmegaConf.create({"sampler": option_node("sampler", name), "recipe": recipe})
         options = OmegaConf.to_container(node, resolve=True)["sampler"]
         if step_size is not None and "step_size" not in options:
@@ -79,7 +82,7 @@ class Compare(Task):
             raise ConfigError(f"task.samplers: {name} weighs its chains; their series say nothing of the target")
         return sampler
 
-    def starts(self, subject: TrainedModel, n: int) -> Tensor | None:
+    def starts(self, model: TrainedModel, n: int) -> Tensor | None:
         """Where the chains start ``(n, *shape)``; None is fresh noise.
 
         Raises:
@@ -88,40 +91,43 @@ class Compare(Task):
         if self.start is None:
             return None
         try:
-            points = torch.tensor(self.start, dtype=torch.float32).view(-1, *subject.data.shape)
+            points = torch.tensor(self.start, dtype=torch.float32).view(-1, *model.data.shape)
         except (RuntimeError, ValueError, TypeError) as error:
-            shape = tuple(subject.data.shape)
+            shape = tuple(model.data.shape)
             raise ConfigError(f"task.start={self.start}: must be a list of inputs of shape {shape}") from error
-        return points[torch.arange(n) % len(points)].to(subject.device)
+        return points[torch.arange(n) % len(points)].to(model.device)
 
-    def run(self, subject: TrainedModel, sampler: Sampler, energy, n: int):
-        """Watched chains of one sampler, and the seconds that they took."""
-        generator = torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 0))
-        n_steps, start = self.n_steps or sampler.n_steps, self.starts(subject, n)
-        recorder, start = diagnostics.Recorder(n_steps), subject.base.sample(n, generator) if start is None else start
+    def run(self, model: TrainedModel, sampler: Sampler, energy, n: int):
+        """Chains of one sampler, and what was recorded of them."""
+        generator = torch.Generator(model.device).manual_seed(rank_seed(model.seed, 0))
+        n_steps, start = self.n_steps or sampler.n_steps, self.starts(model, n)
+        recorder = Recorder(n_steps, laws=balanced_labels(model, n))
+        start = model.base.sample(n, generator) if start is None else start
         since = time.monotonic()
         try:
             chain = sampler.sample(energy, start, n_steps=n_steps, generator=generator, callback=recorder)
         except ValueError as error:
             raise ConfigError(f"task.samplers: {error}") from error
-        return recorder, chain, time.monotonic() - since
+        recorder.finish(energy, chain, time.monotonic() - since)
+        return recorder, chain
 
 
-def judged(recorder: diagnostics.Recorder, chain, seconds: float) -> dict[str, float]:
+def summarize(recorder: Recorder) -> dict[str, float]:
     """The figures of one sampler; a series that does not move has an effective size of 0 and no R-hat."""
     sizes, rhats = [], []
-    for series in recorder.settled().values():
+    for groups in recorder.by_law().values():
         try:
-            sizes.append(diagnostics.effective_sample_size(series))
-            rhats.append(diagnostics.split_rhat(series))
+            sizes.append(diagnostics.total_effective_sample_size(groups))
+            rhats.append(diagnostics.worst_rhat(groups))
         except diagnostics.Unsuited:
             sizes.append(0.0)
             rhats.append(math.inf)
-    evaluations = int(chain.stats["evaluations"].sum()) * len(chain.x)
-    size = 2 * min(sizes)  # the series are half of what was run
+    stats, seconds, n = recorder.stats, recorder.seconds, recorder.n_chains
+    evaluations = int(stats["evaluations"].sum()) * n
+    size = 2 * min(sizes) * n / len(recorder.x)  # series are half of what was run, recorded chains a part of all
     found = {"ess_per_second": size / seconds, "ess_per_evaluation": size / evaluations, "rhat": max(rhats)}
-    if "acceptance" in chain.stats:
-        found["acceptance"] = float(chain.stats["acceptance"].mean())
+    if "acceptance" in stats:
+        found["acceptance"] = float(stats["acceptance"].mean())
     return found | {"seconds": seconds}
 
 
@@ -134,7 +140,12 @@ def shares(energy: Energy, x: Tensor) -> dict[str, float]:
 
 
 def table(figures: dict[str, float], names: list[str]) -> str:
-    """The figures as Markdown, a line per sampler."""
+    """The figures as Markdown, a line per sampler.
+
+    Example:
+        >>> print(table({"mala/rhat": 1.01}, ["mala"]).splitlines()[-1])
+        | mala | — | — | 1.01 | — | — |
+    """
     columns = ["ess_per_second", "ess_per_evaluation", "rhat", "acceptance", "seconds"]
     columns += sorted({key.split("/")[1] for key in figures if "/share_" in key})
     rows = [("sampler", *columns)]

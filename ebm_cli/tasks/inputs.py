@@ -11,7 +11,7 @@ from ebm_cli.config import ConfigError
 from ebm_cli.runs.trained import TrainedModel
 
 
-def examples(subject: TrainedModel, source: str, n: int) -> tuple[Tensor, Tensor | None]:
+def examples(model: TrainedModel, source: str, n: int) -> tuple[Tensor, Tensor | None]:
     """At most ``n`` inputs in the shape and range of the data, and their labels where there are any.
 
     Args:
@@ -21,16 +21,16 @@ def examples(subject: TrainedModel, source: str, n: int) -> tuple[Tensor, Tensor
         ConfigError: for a folder that is not there or holds no image, or data that are no images.
     """
     if source == "test":
-        x, y = subject.data.split("test", n)
-        return x.to(subject.device), y
-    return own_images(subject, Path(source).expanduser(), n).to(subject.device), None
+        x, y = model.data.split("test", n)
+        return x.to(model.device), y
+    return own_images(model, Path(source).expanduser(), n).to(model.device), None
 
 
-def own_images(subject: TrainedModel, folder: Path, n: int) -> Tensor:
+def own_images(model: TrainedModel, folder: Path, n: int) -> Tensor:
     """The first ``n`` images below a folder, cropped and resized to the model's shape."""
     from ebm_cli.datasets.folder import MODES, ImageFiles, images_below
 
-    shape = subject.data.shape
+    shape = model.data.shape
     if len(shape) != 3 or shape[1] != shape[2] or shape[0] not in MODES:
         raise ConfigError(f"task.input={folder}: this model takes {tuple(shape)}, which is no square image; use test")
     try:
@@ -38,7 +38,7 @@ def own_images(subject: TrainedModel, folder: Path, n: int) -> Tensor:
     except FileNotFoundError as error:
         raise ConfigError(f"task.input={folder}: no images there; name a folder of images, or test") from error
     images = ImageFiles([folder / path for path in relative], shape[1], shape[0])
-    low, high = subject.data.value_range
+    low, high = model.data.value_range
     return low + images[torch.arange(len(relative))].float() * ((high - low) / 255)
 
 

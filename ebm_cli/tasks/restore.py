@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -27,13 +28,13 @@ class Observation:
 
     Attributes:
         energy: ``E(x)`` given what is known, bound to n rows.
-        seen: the observations as pictures ``(n, *shape)``.
+        picture: the observation as inputs look ``(n, *shape)``.
         hidden: 1 where the inputs are to be restored, 0 where they are known.
         start: where chains start; None is fresh noise.
     """
 
     energy: Energy
-    seen: Tensor
+    picture: Tensor
     hidden: Tensor
     start: Tensor | None = None
 
@@ -45,6 +46,7 @@ class Observation:
         return (energy.operator(candidates) - energy.b).flatten(1).square().sum(1)
 
 
+@dataclass(kw_only=True, eq=False)
 class Restoration(Task):
     """Base of the restorations: test inputs, or the user's own, are corrupted and drawn again given what is left.
 
@@ -56,46 +58,54 @@ class Restoration(Task):
         repeats: restorations of each input.
     """
 
-    def __init__(self, *, input: str = "test", repeats: int = 16):
-        if repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {repeats}")
-        self.input, self.repeats = input, repeats
+    input: str = "test"
+    repeats: int = 16
 
-    def observe(self, subject: TrainedModel, energy: Energy, x: Tensor, generator: torch.Generator) -> Observation:
+    def __post_init__(self):
+        super().__post_init__()
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+
+    @abstractmethod
+    def observe(self, model: TrainedModel, energy: Energy, x: Tensor, generator: torch.Generator) -> Observation:
         """What is left of the true inputs ``x``, with ``energy`` as the prior."""
-        raise TypeError(f"{type(self).__name__} does not define observe()")
 
-    def __call__(self, subject: TrainedModel, n: int) -> Result:
-        x, y = examples(subject, self.input, n)
-        n, generator = len(x), torch.Generator(subject.device).manual_seed(rank_seed(subject.seed, 2 * 10**6))
-        once = self.observe(subject, prior(subject, y, n), x, generator)
-        each = torch.arange(n, device=subject.device).repeat(self.repeats)
+    def __call__(self, model: TrainedModel, n: int) -> Result:
+        x, y = examples(model, self.input, n)
+        n, generator = len(x), torch.Generator(model.device).manual_seed(rank_seed(model.seed, 2 * 10**6))
+        once = self.observe(model, prior(model, y, n), x, generator)
+        # All repeats run as one batch, input by input within a repeat; repeats of an input share its posterior.
+        each = torch.arange(n, device=model.device).repeat(self.repeats)
         start = None if once.start is None else once.start[each]
-        drawn = run_chains(subject, once.energy.rows(each), len(each), start=start)
-        every = drawn.x.to(subject.device).view(self.repeats, n, *x.shape[1:])
+        drawn, recorder = run_chains(model, once.energy.rows(each), len(each), start=start, laws=each)
+        every = drawn.x.to(model.device).view(self.repeats, n, *x.shape[1:])
         one = Samples(every[0].cpu(), drawn.energy[:n], None, drawn.n_steps)
-        restored = {"one restoration": every[0], f"mean of {self.repeats}": every.mean(0)} | fills(subject, once)
-        guesses = {"corrupted": once.seen} | restored
+        restored = {"one restoration": every[0], f"mean of {self.repeats}": every.mean(0)} | fills(model, once)
+        guesses = {"corrupted": once.picture} | restored
         errors = {name: squared_error(guess, x, once.hidden) for name, guess in guesses.items()}
         return Result(
             one,
-            once.energy,
-            start=once.start,
+            recorder,
             figures={f"squared_error/{name.replace(' ', '_')}": value for name, value in errors.items()},
             panels=panels(x, once, restored, errors),
-            inputs={"true": x, "corrupted": once.seen, "mean": every.mean(0)},
+            inputs={"true": x, "corrupted": once.picture, "mean": every.mean(0)},
         )
 
 
 def squared_error(guess: Tensor, x: Tensor, hidden: Tensor) -> float:
-    """Mean over inputs of the squared error per hidden entry, in squared units of the data."""
+    """Mean over inputs of the squared error per hidden entry, in squared units of the data.
+
+    Example:
+        >>> squared_error(torch.tensor([[3.0, 9.0]]), torch.zeros(1, 2), hidden=torch.tensor([[1.0, 0.0]]))
+        9.0
+    """
     return float(((guess - x).square() * hidden).sum() / hidden.sum().clamp_min(1))
 
 
-def fills(subject: TrainedModel, observation: Observation) -> dict[str, Tensor]:
+def fills(model: TrainedModel, observation: Observation) -> dict[str, Tensor]:
     """What needs no model: the mean training example, and the one that fits the observation best."""
-    train = subject.data.split("train", CANDIDATES).x.to(subject.device)
-    n = len(observation.seen)
+    train = model.data.split("train", CANDIDATES).x.to(model.device)
+    n = len(observation.picture)
     nearest = torch.stack([train[observation.misfit(row, train).argmin()] for row in range(n)])
     mean = train.mean(0).expand_as(nearest)
     return {"mean fill": visible(observation.energy, mean), "nearest neighbor": visible(observation.energy, nearest)}
@@ -103,11 +113,12 @@ def fills(subject: TrainedModel, observation: Observation) -> dict[str, Tensor]:
 
 def panels(x: Tensor, observation: Observation, restored: dict, errors: dict) -> dict[str, Tensor]:
     """True, corrupted and restored inputs by title; the titles carry the squared errors."""
-    guesses = {"corrupted": observation.seen} | restored
+    guesses = {"corrupted": observation.picture} | restored
     titled = {f"{name}\n{errors[name]:.3g}": guess for name, guess in guesses.items()}
     return {k: v[:SHOWN].cpu() for k, v in ({"true": x} | titled).items()}
 
 
+@dataclass(kw_only=True, eq=False)
 class Inpaint(Restoration):
     """Hidden entries drawn given the known ones: the energy at the input with the known entries put back.
 
@@ -119,29 +130,37 @@ class Inpaint(Restoration):
         input, repeats: see ``Restoration``.
     """
 
-    def __init__(self, *, mask: str = "half", share: float = 0.25, input: str = "test", repeats: int = 16):
-        super().__init__(input=input, repeats=repeats)
-        if not 0 < share < 1:
-            raise ValueError(f"share must lie between 0 and 1, got {share}")
-        self.mask, self.share = mask, share
+    mask: str = "half"
+    share: float = 0.25
 
-    def observe(self, subject, energy, x, generator):
-        known = mask_of(self.mask, self.share, tuple(subject.data.shape), len(x), generator)
-        seen = torch.where(known > 0, x, x.mean() if subject.data.value_range is None else mid_grey(subject))
-        return Observation(Projected(energy, put_back, torch.stack([x, known], 1)), seen, 1 - known)
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.share < 1:
+            raise ValueError(f"share must lie between 0 and 1, got {self.share}")
+
+    def observe(self, model, energy, x, generator):
+        known = mask_of(self.mask, self.share, tuple(model.data.shape), len(x), generator)
+        picture = torch.where(known > 0, x, x.mean() if model.data.value_range is None else mid_grey(model))
+        return Observation(Projected(energy, put_back, torch.stack([x, known], 1)), picture, 1 - known)
 
 
 def put_back(x: Tensor, known: Tensor) -> Tensor:
-    """``x`` with its known entries put back; ``known`` ``(B, 2, *shape)`` holds values and mask."""
+    """``x`` with its known entries put back; ``known`` ``(B, 2, *shape)`` holds values and mask.
+
+    Example:
+        >>> values, mask = torch.tensor([5.0, 5.0]), torch.tensor([1.0, 0.0])
+        >>> put_back(torch.zeros(1, 2), torch.stack([values, mask])[None])
+        tensor([[5., 0.]])
+    """
     values, mask = known.unbind(1)
     return torch.where(mask > 0, values, x)
 
 
-def mid_grey(subject: TrainedModel) -> float:
-    return sum(subject.data.value_range) / 2
+def mid_grey(model: TrainedModel) -> float:
+    return sum(model.data.value_range) / 2
 
 
-def measured(subject: TrainedModel, energy: Energy, operator, b: Tensor, noise_std: float) -> Measured:
+def measured(model: TrainedModel, energy: Energy, operator, b: Tensor, noise_std: float) -> Measured:
     """The prior with a soft measurement of noise ``noise_std``, at the temperature that the sampler works at.
 
     Chains at temperature T sample ``exp(-E/T)``, so that the measurement enters as ``T |A(x) - b|^2 / (2 s^2)``.
@@ -149,7 +168,7 @@ def measured(subject: TrainedModel, energy: Energy, operator, b: Tensor, noise_s
     Raises:
         ConfigError: where the measurement is too stiff for the sampler's step.
     """
-    temperature, step_size = effective_temperature(subject.sampler), subject.sampler.step_size
+    temperature, step_size = effective_temperature(model.sampler), model.sampler.step_size
     stiffness = 0.0 if step_size is None else float(value_at(step_size, 0, 1)) * temperature / noise_std**2
     if stiffness > 1:
         least, step = noise_std * stiffness**0.5, float(value_at(step_size, 0, 1)) / stiffness
@@ -160,6 +179,7 @@ def measured(subject: TrainedModel, energy: Energy, operator, b: Tensor, noise_s
     return Measured(energy, operator, b, noise_std / temperature**0.5)
 
 
+@dataclass(kw_only=True, eq=False)
 class Denoise(Restoration):
     """Inputs drawn given themselves with Gaussian noise: ``E(x) + |x - b|^2 / (2 s^2)``, from the noisy input on.
 
@@ -168,16 +188,19 @@ class Denoise(Restoration):
         input, repeats: see ``Restoration``.
     """
 
-    def __init__(self, *, noise_std: float = 0.4, input: str = "test", repeats: int = 16):
-        super().__init__(input=input, repeats=repeats)
-        self.noise_std = positive(noise_std)
+    noise_std: float = 0.4
 
-    def observe(self, subject, energy, x, generator):
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive("noise_std", self.noise_std)
+
+    def observe(self, model, energy, x, generator):
         b = x + self.noise_std * torch.randn(x.shape, generator=generator, device=x.device)
-        observed = measured(subject, energy, unchanged, b, self.noise_std)
-        return Observation(observed, b, torch.ones_like(x), start=inside(b, subject))
+        observed = measured(model, energy, unchanged, b, self.noise_std)
+        return Observation(observed, b, torch.ones_like(x), start=inside(b, model))
 
 
+@dataclass(kw_only=True, eq=False)
 class SuperResolve(Restoration):
     """Images drawn given their averages over blocks of pixels, up to a small Gaussian noise.
 
@@ -187,30 +210,33 @@ class SuperResolve(Restoration):
         input, repeats: see ``Restoration``.
     """
 
-    def __init__(self, *, factor: int = 2, noise_std: float = 0.1, input: str = "test", repeats: int = 16):
-        super().__init__(input=input, repeats=repeats)
-        self.factor, self.noise_std = factor, positive(noise_std)
+    factor: int = 2
+    noise_std: float = 0.1
 
-    def observe(self, subject, energy, x, generator):
-        sides = subject.data.shape[1:]
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive("noise_std", self.noise_std)
+
+    def observe(self, model, energy, x, generator):
+        sides = model.data.shape[1:]
         if self.factor < 2 or len(sides) != 2 or any(side % self.factor for side in sides):
             raise ConfigError(f"task.factor={self.factor}: must be 2 or more and divide images of {tuple(sides)}")
         b = avg_pool2d(x, self.factor)
-        seen = interpolate(b, scale_factor=self.factor)
-        observed = measured(subject, energy, lambda v: avg_pool2d(v, self.factor), b, self.noise_std)
-        return Observation(observed, seen, torch.ones_like(x), start=seen)
+        picture = interpolate(b, scale_factor=self.factor)
+        observed = measured(model, energy, lambda v: avg_pool2d(v, self.factor), b, self.noise_std)
+        return Observation(observed, picture, torch.ones_like(x), start=picture)
 
 
 def unchanged(x: Tensor) -> Tensor:
     return x
 
 
-def positive(noise_std: float) -> float:
-    if not noise_std > 0:
-        raise ValueError(f"noise_std must be positive, got {noise_std}")
-    return float(noise_std)
+def check_positive(name: str, value: float) -> None:
+    """Raises ValueError, naming the option, for a value that is not above 0."""
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, got {value}")
 
 
-def inside(x: Tensor, subject: TrainedModel) -> Tensor:
+def inside(x: Tensor, model: TrainedModel) -> Tensor:
     """``x`` clamped to the box of the data, if there is one."""
-    return x if subject.data.value_range is None else x.clamp(*subject.data.value_range)
+    return x if model.data.value_range is None else x.clamp(*model.data.value_range)

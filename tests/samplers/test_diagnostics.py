@@ -7,9 +7,9 @@ import torch
 
 from ebm_cli.energies import REAL, GaussianBase, Measured, UniformBox, box
 from ebm_cli.energies.energy import Plain
-from ebm_cli.sample import watched_rows
 from ebm_cli.samplers import Langevin
 from ebm_cli.samplers import diagnostics as d
+from ebm_cli.samplers.recorder import Recorder
 
 
 def autoregression(rho: float, chains: int, steps: int) -> torch.Tensor:
@@ -47,8 +47,9 @@ def test_rhat_sees_chains_that_differ_in_spread_alone():
 def test_rhat_does_not_mind_a_monotone_map():
     series = autoregression(0.3, 4, 500)
     stuck = series + torch.tensor([0.0, 0.0, 1.0, 1.0])[:, None]
-    location = d.potential_scale_reduction(d.rank_normalized(d.halves(stuck)))
-    assert d.potential_scale_reduction(d.rank_normalized(d.halves(stuck.exp()))) == pytest.approx(location, abs=1e-12)
+    location = d.potential_scale_reduction(d.rank_normalize(d.split_halves(stuck)))
+    mapped = d.rank_normalize(d.split_halves(stuck.exp()))
+    assert d.potential_scale_reduction(mapped) == pytest.approx(location, abs=1e-12)
 
 
 def test_arviz_agrees():
@@ -104,34 +105,43 @@ def test_assumptions_that_fail_are_named():
 
 
 def test_chains_of_several_laws_are_not_compared():
-    """Rows bound to far observations disagree for good; only the chains of one row are judged."""
-    b = torch.linspace(-8, 8, 20)[:, None].expand(20, 2)
-    whole = Measured(GaussianBase((2,)), lambda x: x, b, 1.0)
-    rows, alike = watched_rows(whole, 20)
-    assert len(rows) == 64 and alike == 16 and rows[16:].unique().tolist() == [0]
-    assert watched_rows(GaussianBase((2,)), 20)[1] == 0
-    energy, sampler = whole.rows(rows), Langevin(n_steps=400, step_size=0.2)
-    generator = torch.Generator().manual_seed(0)
-    recorders = d.Recorder(400, alike=alike), d.Recorder(400)
+    """Rows bound to far observations disagree for good; only chains of one observation are compared."""
+    laws = torch.arange(64) % 4
+    b = torch.linspace(-8, 8, 4)[laws][:, None].expand(64, 2)
+    energy, sampler = Measured(GaussianBase((2,)), lambda x: x, b, 1.0), Langevin(n_steps=400, step_size=0.2)
+    recorders = Recorder(400, laws=laws), Recorder(400), Recorder(400, laws=torch.arange(64))
 
-    def both(*conditioning):
+    def record(*step):
         for recorder in recorders:
-            recorder(*conditioning)
+            recorder(*step)
 
-    chain = sampler.sample(energy, torch.zeros(64, 2), generator=generator, callback=both)
-    judged, careless = (d.judge(r, energy, sampler, chain.x, 400, 1.0)[0] for r in recorders)
-    assert judged["rhat/x0"] < 1.05 and careless["rhat/x0"] > 1.3
+    generator = torch.Generator().manual_seed(0)
+    chain = sampler.sample(energy, torch.zeros(64, 2), generator=generator, callback=record)
+    for recorder in recorders:
+        recorder.finish(energy, chain, 1.0)
+    (grouped, _), (careless, _), (alone, skipped) = (d.compute_diagnostics(r, sampler) for r in recorders)
+    assert grouped["rhat/x0"] < 1.05 and careless["rhat/x0"] > 1.3
     rho = 1 - 0.2 * 2  # precision 2
-    assert judged["ess_per_gradient"] == pytest.approx((1 - rho) / (1 + rho), rel=0.15)
+    assert grouped["ess_per_gradient"] == pytest.approx((1 - rho) / (1 + rho), rel=0.15)
+    assert "rhat/x0" not in alone and "no two" in skipped["rhat/x0"] and alone["ess/x0"] > 0
 
 
-def test_watched_chains_are_judged_in_one_report():
+def test_recorded_chains_are_summarized_in_one_report():
     energy, sampler = GaussianBase((2,)), Langevin(n_steps=800, step_size=0.4)
-    recorder, generator = d.Recorder(800), torch.Generator().manual_seed(0)
+    recorder, generator = Recorder(800), torch.Generator().manual_seed(0)
     chain = sampler.sample(energy, energy.sample(64, generator), generator=generator, callback=recorder)
-    values, skipped = d.judge(recorder, energy, sampler, chain.x, 800, 1.0)
+    recorder.finish(energy, chain, 1.0)
+    values, skipped = d.compute_diagnostics(recorder, sampler)
     assert values["rhat/x0"] < 1.03 and not skipped
     rho = 0.6  # x <- (1 - step) x + noise
     assert values["autocorrelation_time/x1"] == pytest.approx((1 + rho) / (1 - rho), rel=0.1)
     assert values["ess_per_gradient"] == pytest.approx((1 - rho) / (1 + rho), rel=0.15)
     assert len(recorder.frames) == 41 and recorder.frames[0].shape == (16, 2)
+
+
+def test_a_record_is_bounded_however_long_the_chains_are():
+    energy, n = GaussianBase((2,)), 9000
+    recorder = Recorder(n)
+    Langevin(n_steps=n, step_size=0.4).sample(energy, torch.zeros(100, 2), callback=recorder)
+    assert recorder.thin == 3 and recorder.whole()["x0"].shape == (64, 3000) and len(recorder.frames) <= 42
+    assert all(value.untyped_storage().size() == 64 * 4 for value in recorder.series["x0"])

@@ -35,7 +35,7 @@ def test_inpainting_follows_the_conditional_law_of_a_gaussian():
     n, known = 6000, torch.tensor([0.7, -1.1, 0.0])
     mask = torch.tensor([1.0, 1.0, 0.0])
     energy = Projected(on.energy, put_back, torch.stack([known, mask]).expand(n, 2, 3))
-    x = run_chains(on, energy, n).x.double()
+    x = run_chains(on, energy, n)[0].x.double()
     a = COVARIANCE[2:, :2] @ torch.linalg.inv(COVARIANCE[:2, :2])
     mean, variance = float(a @ known[:2].double()), float(COVARIANCE[2, 2] - a @ COVARIANCE[:2, 2])
     assert torch.allclose(x[:, :2], known[:2].double().expand(n, 2))
@@ -48,7 +48,7 @@ def test_two_hidden_entries_have_the_conditional_mean_and_covariance():
     on, n, b = subject(HMC(n_steps=40, step_size=0.4, n_leapfrog=5), n_steps=40), 8000, -1.3
     known, mask = torch.tensor([b, 0.0, 0.0]), torch.tensor([1.0, 0.0, 0.0])
     energy = Projected(on.energy, put_back, torch.stack([known, mask]).expand(n, 2, 3))
-    hidden = run_chains(on, energy, n).x.double()[:, 1:]
+    hidden = run_chains(on, energy, n)[0].x.double()[:, 1:]
     across = COVARIANCE[1:, :1]
     covariance = COVARIANCE[1:, 1:] - across @ across.T
     error = hidden.mean(0) - across[:, 0] * b
@@ -60,7 +60,7 @@ def test_two_hidden_entries_have_the_conditional_mean_and_covariance():
 def test_a_soft_measurement_has_the_posterior_of_a_gaussian():
     on = subject(MALA(n_steps=150, step_size=0.15), n_steps=150)
     n, b, s = 6000, torch.tensor([0.5, 1.0, -0.5]), 0.7
-    x = run_chains(on, Measured(on.energy, lambda v: v, b.expand(n, 3), s), n).x.double()
+    x = run_chains(on, Measured(on.energy, lambda v: v, b.expand(n, 3), s), n)[0].x.double()
     precision = torch.linalg.inv(COVARIANCE) + torch.eye(3, dtype=torch.float64) / s**2
     covariance = torch.linalg.inv(precision)
     mean = covariance @ b.double() / s**2
