@@ -130,7 +130,7 @@ class EnergyModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer) -> None:
         """The norm of the parameters' gradient, before it is clipped, at the updates that are logged."""
-        if self.is_logged(self.global_step + 1):
+        if self.is_logged(self.global_step + 1) or self.trainer.is_last_batch:
             gradients = [p.grad for p in self.parameters() if p.grad is not None]
             self.recent[-1]["grad_norm"] = torch.nn.utils.get_total_norm(gradients)
 

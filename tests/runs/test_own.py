@@ -1,4 +1,4 @@
-"""What the README and the page of objectives promise of one's own energy, objective, sampler, data and preset."""
+"""What the pages on one's own and on objectives promise of one's own energy, objective, sampler, data and preset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT, SMALL
 
-PAGES = (ROOT / "README.md").read_text() + (ROOT / "docs" / "objectives.md").read_text()
+PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("own.md", "objectives.md"))
 BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", PAGES, re.S)
 
 
@@ -19,7 +19,7 @@ def block(kind, word):
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """The README's code as a module ``mine`` and an empty config folder."""
+    """The pages' code as a module ``mine`` and an empty config folder."""
     code = [block("python", f"class {name}") for name in ("Quadratic", "Descent", "Hinge")]
     (tmp_path / "mine.py").write_text("\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)

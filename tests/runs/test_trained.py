@@ -38,8 +38,8 @@ def test_a_run_and_its_module_give_the_same_samples(command, tmp_path):
     content = read_checkpoint(checkpoint_of(run))
     base, energy = energy_from(content)
     config = content["hyper_parameters"]["config"]
-    chains = SimpleNamespace(frozen=frozen_copies_of(config["frozen_copy"], content))
-    module = SimpleNamespace(config=config, energy=energy, base=base, chains=chains, device=torch.device("cpu"))
+    negatives = SimpleNamespace(frozen=frozen_copies_of(config["frozen_copy"], content))
+    module = SimpleNamespace(config=config, energy=energy, base=base, negatives=negatives, device=torch.device("cpu"))
     made = TrainedModel.from_module(module, opened.data, tmp_path, num_samples=4)
     assert (made.n_steps, made.horizon) == (opened.n_steps, opened.horizon)
     assert torch.equal(made.draw().x, opened.draw().x)

@@ -185,7 +185,7 @@ def test_every_table_builds_and_quotes_every_source_that_it_names(name):
         assert option in options(group)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/tables.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/tables.md", "docs/results.md"])
 def test_tables_in_documents_are_those_of_the_results(document):
     file = ROOT / document
     for name, content in render.blocks(file.read_text() if file.is_file() else "").items():

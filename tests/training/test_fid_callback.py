@@ -16,7 +16,7 @@ def test_the_logged_distance_is_that_of_the_features_of_kept_chains(digits, untr
     monkeypatch.setattr("ebm_cli.training.callbacks.fid.load_or_train_reference", fd_classifier.load_or_train_reference)
     logged, chains = {}, digits.split("test", 300).x
     module = SimpleNamespace(
-        chains=SimpleNamespace(stored=lambda n: SimpleNamespace(x=chains[:n])),
+        negatives=SimpleNamespace(stored=lambda n: SimpleNamespace(x=chains[:n])),
         log=lambda name, value, **_: logged.setdefault(name, float(value)),
     )
     trainer = SimpleNamespace(datamodule=digits, current_epoch=0, is_global_zero=True)

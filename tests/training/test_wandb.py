@@ -39,6 +39,7 @@ def test_a_run_of_its_own_for_each_job_and_everything_logged(command, tmp_path, 
         "logger=wandb",
         "logger.wandb.log_model=true",
         "callbacks.pictures.every_n_epochs=1",
+        "callbacks.histograms.every_n_epochs=1",
         "trainer.max_epochs=1",
     )
     status, _, err = command("ebm-train", "-m", *SMALL, *words, "seed=1,2", stamp="s")
