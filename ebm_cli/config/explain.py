@@ -34,6 +34,10 @@ def explain(
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__
     key = str(getattr(cause, "full_key", None) or "")
     if key and isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        group, _, option = key.partition(".")
+        if option and option in options(group, folders):  # one of several that may be chosen at once
+            also = f"default,{option}" if group == "callbacks" else option
+            return f"{key}: not chosen; choose it too with {group}=[{also}]"
         return unknown(key, siblings(key, overrides, config_name, schema, folders))
     if key and isinstance(cause, ValidationError):
         value = "" if (given := chosen(overrides).get(key)) is None else f"={given}"

@@ -144,7 +144,7 @@ def table(figures: dict[str, float], names: list[str]) -> str:
 
     Example:
         >>> print(table({"mala/rhat": 1.01}, ["mala"]).splitlines()[-1])
-        | mala | — | — | 1.01 | — | — |
+        | mala    | —              | —                  | 1.01 | —          | —       |
     """
     columns = ["ess_per_second", "ess_per_evaluation", "rhat", "acceptance", "seconds"]
     columns += sorted({key.split("/")[1] for key in figures if "/share_" in key})

@@ -108,7 +108,7 @@ def test_an_option_is_the_keywords_of_its_class(group, option):
     names = [p.name for p in takes if p.name not in SUPPLIED]
     assert set(node) <= set(names)
     if target.__module__.startswith("ebm_cli."):
-        assert list(node) == names
+        assert sorted(node) == sorted(names)  # in the order that reads best: a dataclass has its parents' fields first
 
 
 def test_trainer_options_are_all_keywords_of_lightnings_trainer():
@@ -294,7 +294,7 @@ def test_a_wish_for_stack_traces_is_passed_on_and_ours_is_not(monkeypatch):
         (["+sampler=mala"], "sampler: given twice; say sampler=OPTION without the +"),
         (["task=generate"], "task: unknown key"),
         (["trainer.devices=1,2"], "value1,value2"),
-        (["callbacks.fid.m=1"], "callbacks takes: fid"),
+        (["callbacks.fid.m=1"], "callbacks.fid: not chosen; choose it too with callbacks=[default,fid]"),
     ],
 )
 def test_what_hydra_refuses_is_one_line(command, words, expected):

@@ -47,10 +47,10 @@ def test_bounds_must_be_positive():
 )
 def test_the_rate_falls_to_its_end(shape, middle):
     if middle is None:
-        with pytest.raises(ValueError, match="schedule.shape must be"):
-            Schedule(shape=shape)
+        with pytest.raises(ValueError, match="schedule.decay must be"):
+            Schedule(decay=shape)
         return
-    schedule = Schedule(shape=shape, warmup_steps=0, hold=0.0, final=0.1)
+    schedule = Schedule(decay=shape, warmup_steps=0, hold=0.0, final=0.1)
     assert [schedule.factor_at(0, share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, middle, 0.1])
 
 
