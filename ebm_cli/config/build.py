@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -39,7 +40,7 @@ def build(node, path: str = "", **supplied):
     target = resolve(values.pop("_target_", None), path)
     check_keywords(target, values, path)
     keywords = {key: build_value(value, f"{path}.{key}", supplied) for key, value in values.items()}
-    takes = inspect.signature(target).parameters
+    takes, _ = collect_parameters(target)
     keywords |= {k: v for k, v in supplied.items() if k in takes and k not in keywords}
     try:
         return target(**keywords)
@@ -52,15 +53,10 @@ def build_value(value, path: str, supplied: dict):
     if isinstance(value, dict):
         if "_target_" in value:
             return build(value, path, **supplied)
-        return {k: build_value(v, f"{path}.{k}", supplied) for k, v in value.items()} if path_builds(path) else value
+        return {k: build_value(v, f"{path}.{k}", supplied) for k, v in value.items()}
     if isinstance(value, list):
         return [build_value(v, f"{path}[{i}]", supplied) for i, v in enumerate(value)]
     return value
-
-
-def path_builds(path: str) -> bool:
-    """Whether nodes inside a plain mapping are built with it: not in ``recipe``, which other options read."""
-    return not path.endswith(".recipe")
 
 
 def plain(node) -> dict:
@@ -115,23 +111,46 @@ def locate(name: str):
     return None
 
 
+def collect_parameters(target) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Keywords of what a node builds, and whether those are all that it takes.
+
+    A constructor that ends in ``**supplied`` hands the rest on to its parent, whose keywords are then among them.
+    """
+    signature = inspect.signature(target).parameters
+    rest = next((p.name for p in signature.values() if p.kind is p.VAR_KEYWORD), None)
+    if rest != "supplied" or not inspect.isclass(target):
+        return dict(signature), rest is None
+    found = {}
+    for kind in target.__mro__:
+        if "__init__" not in vars(kind):
+            continue
+        _, *own = inspect.signature(kind.__init__).parameters.values()
+        found = {p.name: p for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)} | found
+        if not any(p.kind is p.VAR_KEYWORD and p.name == "supplied" for p in own):
+            break
+    return found, True
+
+
 def check_keywords(target, values: dict, path: str) -> None:
     """Raises ConfigError for keys that ``target`` does not take, or values that its annotations exclude."""
-    parameters = inspect.signature(target).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for key in values:
-            if key not in parameters:
-                raise ConfigError(unknown(f"{path}.{key}", [p for p in parameters if p not in SUPPLIED]))
-    hints = annotations(target)
+    parameters, complete = collect_parameters(target)
+    for key in values:
+        if complete and key not in parameters:
+            raise ConfigError(unknown(f"{path}.{key}", [p for p in parameters if p not in SUPPLIED]))
+    hints = collect_annotations(target)
     for key, value in values.items():
         if key in hints and (wrong := mismatch(value, hints[key])):
             raise ConfigError(f"{path}.{key}={value}: {wrong}")
 
 
-def annotations(target) -> dict:
-    function = target.__init__ if inspect.isclass(target) else target
+def collect_annotations(target) -> dict:
+    """Annotations of the keywords; those of a dataclass are its fields', whichever module a parent stands in."""
+    if dataclasses.is_dataclass(target):
+        sources = [target]
+    else:
+        sources = [k.__init__ for k in reversed(target.__mro__)] if inspect.isclass(target) else [target]
     try:
-        return typing.get_type_hints(function)
+        return {name: hint for source in sources for name, hint in typing.get_type_hints(source).items()}
     except (NameError, TypeError, AttributeError):  # torch's own classes carry hints that only type checkers resolve
         return {}
 

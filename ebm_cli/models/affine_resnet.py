@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.pooling import ConvPool
 from ebm_cli.models.resnet import check_blocks, convolution, spread
@@ -38,18 +37,18 @@ class AffineResNet(Network):
         width: int = 128,
         blocks: Sequence = ((1, True), (1, False), (2, True), (2, False), (2, True), (2, False)),
         conditional: bool = False,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         check_blocks(blocks)
         check_image(self.shape, "AffineResNet", 2 ** sum(bool(halve) for _, halve in blocks))
-        self.condition(conditional, n_classes)
+        self.condition(conditional, supplied.get("n_classes"))
         self.stem = convolution(self.shape[0], width, spectral_norm=True, bias=True)
         channels, layers = width, []
         for multiple, halve in blocks:
-            layers.append(AffineBlock(channels, round(multiple * width), bool(halve), n_classes if conditional else 0))
+            layers.append(
+                AffineBlock(channels, round(multiple * width), bool(halve), self.n_classes if conditional else 0)
+            )
             channels = round(multiple * width)
         self.blocks = nn.ModuleList(layers)
         self.head = nn.Linear(channels, self.n_outputs)

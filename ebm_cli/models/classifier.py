@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network
 
 
@@ -37,11 +36,9 @@ class Classifier(Network):
         weights: str | None = None,
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=True)
+        super().__init__(shape, **{**supplied, "joint": True})
         if not isinstance(network, nn.Module):
             raise ValueError(f"network must be a torch module, a node with _target_; got {type(network).__name__}")
         self.network = network if weights is None else loaded(network, Path(weights).expanduser())

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.network import activation as make_activation
 
@@ -45,11 +44,9 @@ class ConvNet(Network):
         paddings: Sequence[int] = (4, 1, 1, 1),
         hidden: int | None = 64,
         activation: str = "silu",
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         if not len(channels) == len(kernels) == len(strides) == len(paddings):
             raise ValueError("channels, kernels, strides and paddings must be lists of one length")
         check_image(self.shape, "ConvNet", smallest_side(kernels, strides, paddings))

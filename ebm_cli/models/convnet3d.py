@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network
 from ebm_cli.models.network import activation as make_activation
 
@@ -33,11 +32,9 @@ class ConvNet3d(Network):
         strides: Sequence[int] = (1, 2, 2),
         hidden: int = 64,
         activation: str = "silu",
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         if len(self.shape) != 4:
             raise ValueError(f"ConvNet3d takes clips or voxels (C, D, H, W), and these data are of shape {self.shape}")
         if not len(channels) == len(kernels) == len(strides):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network
 from ebm_cli.models.network import activation as make_activation
 
@@ -34,11 +33,9 @@ class MLP(Network):
         fourier: int = 0,
         fourier_period: float = 14.0,
         spectral_norm: bool = False,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         self.fourier = fourier
         frequencies = 2 * math.pi / fourier_period * torch.arange(1, fourier + 1)
         self.register_buffer("frequencies", frequencies, persistent=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.spectral import normalized
 
@@ -28,11 +27,9 @@ class MnistNet(Network):
         shape,
         *,
         width: int = 64,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         check_image(self.shape, "MnistNet", 2)
         self.stem = normalized(nn.Conv2d(self.shape[0], 64, 3, padding=1, bias=False))
         widths = [64, width, 2 * width, 4 * width]

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, silu
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.resnet import spread
 
@@ -31,15 +30,13 @@ class MultiScale(Network):
         *,
         width: int = 64,
         conditional: bool = False,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         check_image(self.shape, "MultiScale", 16)
         if width % 8:
             raise ValueError(f"width must be a multiple of 8, got {width}")
-        self.condition(conditional, n_classes)
+        self.condition(conditional, supplied.get("n_classes"))
         options = {"n_classes": self.n_classes if conditional else None, "n_outputs": self.n_outputs}
         self.branches = nn.ModuleList(Branch(self.shape[0], width, stages, **options) for stages in (2, 3, 4))
 

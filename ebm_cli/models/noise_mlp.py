@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, marginal
 from ebm_cli.models.network import activation as make_activation
 
@@ -38,11 +37,9 @@ class NoiseMLP(Network):
         n_frequencies: int = 16,
         scale: float = 8.0,
         sigma_min: float = 0.07,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         self.scale, self.level = scale, float(sigma_min)
         self.act = make_activation(activation)
         self.first = nn.Linear(math.prod(self.shape), width)

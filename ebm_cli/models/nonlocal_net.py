@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.network import activation as make_activation
 
@@ -27,11 +26,9 @@ class NonlocalNet(Network):
         *,
         width: int = 32,
         activation: str = "leaky_relu_05",
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         check_image(self.shape, "NonlocalNet", 8)
         layers = []
         for a, b in ((self.shape[0], width), (width, 2 * width), (2 * width, 4 * width)):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, leaky_relu
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image, marginal
 from ebm_cli.models.spectral import normalized
 
@@ -36,11 +35,9 @@ class RecoveryResNet(Network):
         width: int = 128,
         multiples: Sequence[int] = (1, 2, 2, 2),
         n_blocks: int = 8,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         check_image(self.shape, "RecoveryResNet", 2 ** (len(multiples) - 1))
         self.width, embedding = width, 4 * width
         self.embed = nn.Sequential(

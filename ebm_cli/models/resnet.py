@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 from ebm_cli.models.network import activation as make_activation
 from ebm_cli.models.pooling import ConvPool
@@ -46,16 +45,14 @@ class ResNet(Network):
         spectral_norm: bool = True,
         dropout: float = 0.0,
         samples_in_train_mode: bool = False,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         check_blocks(blocks)
         check_image(self.shape, "ResNet", 2 ** sum(bool(halve) for _, halve in blocks))
-        self.condition(conditional, n_classes)
+        self.condition(conditional, supplied.get("n_classes"))
         self.samples_in_train_mode = samples_in_train_mode
-        rows = n_classes if conditional else 1
+        rows = self.n_classes if conditional else 1
         options = {"rows": rows, "activation": activation, "spectral_norm": spectral_norm, "dropout": dropout}
         self.stem = convolution(self.shape[0], width, spectral_norm)
         self.act = make_activation(activation)

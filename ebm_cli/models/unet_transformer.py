@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, silu
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 
 GROUPS = 32  # of every group norm
@@ -52,11 +51,9 @@ class UNetTransformer(Network):
         n_heads: int = 4,
         dropout: float = 0.1,
         scale: float = 1000.0,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         divisor = max(patch, 2 ** (len(multiples) - 1))
         check_image(self.shape, "UNetTransformer", divisor)
         if any(side % divisor for side in self.shape[1:]) or width % GROUPS:

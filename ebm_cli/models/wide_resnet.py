@@ -6,7 +6,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ebm_cli.energies.energy import REAL, Support
 from ebm_cli.models.network import Network, check_image
 
 
@@ -72,11 +71,9 @@ class WideResNet(Network):
         norm: str = "none",
         dropout: float = 0.0,
         samples_in_train_mode: bool = False,
-        support: Support = REAL,
-        n_classes: int | None = None,
-        joint: bool = False,
+        **supplied,
     ):
-        super().__init__(shape, support=support, n_classes=n_classes, joint=joint)
+        super().__init__(shape, **supplied)
         check_image(self.shape, "WideResNet")
         if (depth - 4) % 6 or depth < 10:
             raise ValueError(f"depth must be 6 n + 4, such as 10, 16 or 28, got {depth}")

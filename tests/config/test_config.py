@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from ebm_cli import config
 from ebm_cli.config import ConfigError, build
-from ebm_cli.config.build import SUPPLIED, check_keywords, resolve
+from ebm_cli.config.build import SUPPLIED, check_keywords, collect_parameters, resolve
 
 OPTIONS = sorted(
     (folder.name, file.stem)
@@ -102,9 +102,7 @@ def test_an_option_is_the_keywords_of_its_class(group, option):
         pytest.skip("it only names other options")
     node = node.get(option, node) if "_target_" not in node else node
     target = resolve(node.pop("_target_"), f"{group}.{option}")
-    takes = [
-        p for p in inspect.signature(target).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    ]
+    takes = [p for p in collect_parameters(target)[0].values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     names = [p.name for p in takes if p.name not in SUPPLIED]
     assert set(node) <= set(names)
     if target.__module__.startswith("ebm_cli."):
