@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from torch import Tensor
 BOX = 4.5  # half-width that shows all toys at one scale; their mass lies well inside
 
 
-class Density:
+class Density(abc.ABC):
     """A normalized density on the plane.
 
     Attributes:
@@ -27,13 +28,13 @@ class Density:
     sd_min: float
     reach: float
 
+    @abc.abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log density ``(B,)`` at points ``(B, 2)``, in nats."""
-        raise TypeError(f"{type(self).__name__} does not define log_prob(x)")
 
+    @abc.abstractmethod
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent exact draws ``(n, 2)``, float32; ``generator`` lives on the CPU."""
-        raise TypeError(f"{type(self).__name__} does not define sample(n, generator)")
 
     @property
     def box(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 
@@ -17,17 +18,17 @@ Numbers = float | Sequence[float]
 class ClosedForm(Energy):
     """An energy that knows its own shape, its ``log_z`` and how to draw from ``exp(-E) / Z`` exactly."""
 
+    @abc.abstractmethod
     def log_z(self, temperature: float = 1.0) -> float:
         """``log`` of the integral of ``exp(-E(x) / T)``.
 
         Raises:
             ValueError: at temperatures where it has no closed form.
         """
-        raise TypeError(f"{type(self).__name__} does not define log_z(temperature)")
 
+    @abc.abstractmethod
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws at temperature 1, ``(n, *shape)``."""
-        raise TypeError(f"{type(self).__name__} does not define sample(n, generator)")
 
 
 class Gaussian(ClosedForm):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 
 import torch
@@ -45,9 +46,9 @@ class Base(Energy):
             )
         return super().given(y, t)
 
+    @abc.abstractmethod
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, *shape)``."""
-        raise TypeError(f"{type(self).__name__} does not define sample(n, generator)")
 
     def fit_labeled(self, x: Tensor, y: Tensor | None) -> None:
         """``fit`` to examples ``(N, *shape)`` whose labels ``(N,)``, -1 where hidden, a base may use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable, Sequence
 
@@ -29,9 +30,9 @@ class Composition(Energy):
         labeled = [p for p in self.parts if p.n_classes]
         return bool(labeled) and all(getattr(p, "joint", False) for p in labeled)
 
+    @abc.abstractmethod
     def like(self, parts: Sequence[Energy], index=slice(None)) -> Energy:
         """The same composition of other parts; ``index`` picks rows of whatever is bound per row."""
-        raise TypeError(f"{type(self).__name__} does not define like(parts, index)")
 
     def given(self, y=None, t=None) -> Energy:
         return self.like([p.given(y if p.n_classes else None, t) for p in self.parts])

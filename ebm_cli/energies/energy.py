@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ def box(low: float, high: float) -> Support:
     return Support("box", float(low), float(high))
 
 
-class Energy(nn.Module):
+class Energy(nn.Module, abc.ABC):
     """Base of everything that has an energy: networks, closed forms, bases and compositions.
 
     Subclasses implement ``forward(x)``, and take ``y`` (class labels ``(B,)``) or ``t`` (noise levels ``(B,)``) as
@@ -75,9 +76,9 @@ class Energy(nn.Module):
         self.shape = tuple(int(s) for s in shape)
         self.support = support
 
+    @abc.abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Energies ``(B,)`` of inputs ``(B, *shape)``."""
-        raise TypeError(f"{type(self).__name__} does not define forward(x) -> (B,)")
 
     def given(self, y: Tensor | None = None, t: Tensor | None = None) -> Energy:
         """This energy with labels ``y`` and / or noise levels ``t``, ``(B,)`` each, bound row by row."""

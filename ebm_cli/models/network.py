@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+
 import torch
 from torch import Tensor, nn
 
@@ -64,9 +66,9 @@ class Network(Energy):
     def with_networks(self, replace) -> Energy:
         return replace(self)
 
+    @abc.abstractmethod
     def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Raw outputs ``(B, n_outputs)``: energies, per class where the model is joint."""
-        raise TypeError(f"{type(self).__name__} does not define outputs(x, y)")
 
     def class_energies(self, x: Tensor) -> Tensor:
         """``E(x, y)`` for every class, ``(B, K)``: minus the logits of the classifier that a joint model is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 
@@ -76,9 +77,9 @@ class Boltzmann(Energy):
         u = torch.rand(n, dtype=torch.float64, device=device, generator=generator).cpu()
         return self.hidden_states()[torch.searchsorted(cumulative, u * cumulative[-1])].to(self.weight)
 
+    @abc.abstractmethod
     def hidden_log_weights(self) -> Tensor:
         """``log integral over v of exp(-E(v, h))`` of every hidden state, ``(2^n_hidden,)``, float64."""
-        raise TypeError(f"{type(self).__name__} does not define hidden_log_weights()")
 
 
 class RBM(Boltzmann):
