@@ -157,7 +157,10 @@ class Sampler(ABC):
         """``state`` with the energy and gradient at its positions, evaluated only where they are not known yet."""
         if state.energy is not None and (state.grad is not None or not self.uses_gradient):
             return state
-        value, grad = self.evaluate(energy, state.x, create_graph=torch.is_grad_enabled())
+        if not self.uses_gradient or self.chunk_size or torch.is_grad_enabled():
+            value, grad = self.evaluate(energy, state.x, create_graph=torch.is_grad_enabled())
+        else:  # nearly every step of every chain: straight to the energy's own gradient
+            value, grad = energy.value_and_grad(state.x)
         return state._replace(energy=value, grad=grad)
 
     def with_options(self, **options) -> Self:

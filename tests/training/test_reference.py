@@ -80,3 +80,21 @@ def test_the_plain_loop_gives_the_same_bits(tmp_path, name):
     assert all(torch.equal(averaged[key], value) for key, value in expected.items())
     kept, theirs = module.negatives.stored(100), plain_module.negatives.stored(100)
     assert (kept is None) == (theirs is None) and (kept is None or torch.equal(kept.x, theirs.x))
+
+
+def test_eight_frames_lie_between_the_training_step_and_the_gradient_of_the_energy(tmp_path, monkeypatch):
+    """What a reader goes through, from ``training_step`` to a chain's call of ``value_and_grad``."""
+    import traceback
+
+    from ebm_cli.overrides.written_out import WrittenOutMLP
+
+    frames, gradient = [], WrittenOutMLP.value_and_grad
+
+    def look(self, x, **given):
+        names = [frame.name for frame in traceback.extract_stack() if "ebm_cli" in frame.filename]
+        frames.append(names[names.index("training_step") :])
+        return gradient(self, x, **given)
+
+    monkeypatch.setattr(WrittenOutMLP, "value_and_grad", look)
+    by_lightning(SHORT, tmp_path)
+    assert max(map(len, frames)) <= 8, frames[0]
