@@ -138,7 +138,7 @@ def measure(name: str, metric, model) -> tuple[dict, dict]:
 
 def log(cfg, values: dict, directory: Path) -> None:
     """Sends the numbers to the loggers, those of a run into its own wandb run."""
-    from ebm_cli.training import loggers
+    from ebm_cli.runs import loggers
 
     run = directory if cfg.run is None else Path(cfg.run)
     numbers = {key: value.value for key, value in values.items()}

@@ -137,7 +137,7 @@ def require(statuses: list[int], folder: Path) -> None:
 
 def content(folder: Path, stamp: str) -> dict:
     """What a finished run has come to: its last checkpoint, and its history without the clock's readings."""
-    from ebm_cli.training.history import read_rows
+    from ebm_cli.runs.history import read_rows
 
     (run,) = folder.glob(f"outputs/runs/*/{stamp}")
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ebm_cli.energies import Support
-
-if TYPE_CHECKING:
-    from ebm_cli.buffers.negatives import Negatives
 
 
 class Entries(NamedTuple):
@@ -50,7 +47,7 @@ class Population(abc.ABC):
     restart_probability: float = 0.0
 
     @abc.abstractmethod
-    def draw(self, n: int | None, source: Negatives) -> tuple[Tensor | None, Entries]:
+    def draw(self, n: int | None, source) -> tuple[Tensor | None, Entries]:
         """``n`` chains, or None for all, and the slots they came from.
 
         Args:
@@ -59,7 +56,7 @@ class Population(abc.ABC):
         """
 
     @abc.abstractmethod
-    def write(self, index: Tensor | None, moved: Entries, source: Negatives) -> None:
+    def write(self, index: Tensor | None, moved: Entries, source) -> None:
         """Takes drawn chains back after they have moved."""
 
     @abc.abstractmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,19 +12,16 @@ from ebm_cli.config import ConfigError
 from ebm_cli.energies import Base, Energy
 from ebm_cli.energies.energy import needs_labels
 from ebm_cli.runs.samples import Samples
+from ebm_cli.samplers.recorder import Recorder
 from ebm_cli.samplers.smc import systematic
 from ebm_cli.utils import distributed
 from ebm_cli.utils.distributed import rank_seed
-
-if TYPE_CHECKING:
-    from ebm_cli.runs.trained import TrainedModel
-    from ebm_cli.samplers.recorder import Recorder
 
 BLOCK = 250  # chains per block; a block's noise depends on (seed, block) alone, so devices can share the work
 
 
 def generate(
-    model: TrainedModel,
+    model,
     n: int,
     n_steps: int,
     *,
@@ -37,6 +33,7 @@ def generate(
     """Samples in blocks whose randomness depends on (seed, block) alone, shared out among the processes.
 
     Args:
+        model: the ``TrainedModel``.
         energy: instead of the model's own: a composition, where it binds anything per row, bound to n rows.
         y: labels ``(n,)`` to condition on; a class-conditional energy without them gets balanced ones.
         start: where chains start, ``(n, *shape)``; None is fresh noise.

@@ -180,10 +180,7 @@ class Sampler(ABC):
         backprop_steps: int = 0,
         aux: dict[str, Tensor] | None = None,
     ) -> Chain:
-        """Runs the chains from start to end.
-
-        Works under ``no_grad`` and ``inference_mode``; leaves parameters, their ``.grad`` and the mode of the network
-        as they were; draws from ``generator`` alone; checks for non-finite values once, at the end.
+        """Runs the chains from start to end, in any gradient mode; leaves the network as it was.
 
         Args:
             energy: an ``Energy``, or any callable ``(B, *shape) -> (B,)``.
@@ -192,7 +189,7 @@ class Sampler(ABC):
             callback: called as ``callback(i, state, info)`` after each step.
             backprop_steps: keep the graph (also to the parameters) through the last so many steps, in ``x_live``.
             aux: ``Chain.state.aux`` of an earlier run, to go on with its replicas, velocities and tuned step sizes;
-                energies are not among what is taken over, since ``energy`` may have changed.
+                not with its energies, since ``energy`` may have changed.
 
         Raises:
             ValueError: if the energy's support or shape does not fit, or ``n_steps`` is below 1.
@@ -205,8 +202,7 @@ class Sampler(ABC):
             # Most steps need gradients with respect to x alone, so the weights are frozen meanwhile.
             with frozen(energy):
                 state = self.init(energy, x.detach().clone(), generator)
-                known = {name: value for name, value in (aux or {}).items() if name in state.aux}
-                state = state._replace(aux=state.aux | known)
+                state = state._replace(aux=state.aux | {k: v for k, v in (aux or {}).items() if k in state.aux})
                 state, infos = self.run_steps(energy, state, range(n - backprop_steps), n, generator, callback)
 
             # The last steps keep their graph: from a fresh leaf, where energy and gradient are evaluated anew.
@@ -217,8 +213,7 @@ class Sampler(ABC):
                 infos += live
             x_live = state.x if backprop_steps else None
 
-            # What remains after the last step, then one look at the numbers: a check at every step would wait for the
-            # device every time.
+            # One look at the numbers, at the end: a check at every step would wait for the device every time.
             state = self.finish(energy, detach_state(state), generator)
             stats = stack_stats(infos)
         raise_if_not_finite(state, stats, self)

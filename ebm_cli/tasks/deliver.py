@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ebm_cli.runs import loggers
 from ebm_cli.runs.files import write_npz
 from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.samplers import Sampler
 from ebm_cli.samplers.diagnostics import autocorrelation, border_share, compute_diagnostics, effective_temperature
 from ebm_cli.samplers.recorder import Recorder
 from ebm_cli.tasks.task import Result, visible
-from ebm_cli.training import loggers
 from ebm_cli.utils import distributed, plotting
 from ebm_cli.utils.files import write_json
 

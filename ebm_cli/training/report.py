@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 
 from ebm_cli.energies.energy import needs_labels
+from ebm_cli.runs import history
 from ebm_cli.runs.provenance import commit, versions
 from ebm_cli.runs.samples import Samples
 from ebm_cli.runs.trained import TrainedModel
-from ebm_cli.training import history
 from ebm_cli.training.module import EnergyModule
 from ebm_cli.utils import plotting
 from ebm_cli.utils.files import sha256, write_json

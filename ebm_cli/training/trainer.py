@@ -17,9 +17,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ebm_cli.config import ConfigError, build, plain
 from ebm_cli.config.build import resolve
+from ebm_cli.runs import loggers
 from ebm_cli.runs.files import point_latest, read_checkpoint
 from ebm_cli.samplers import DivergenceError
-from ebm_cli.training import loggers
 from ebm_cli.training.callbacks import Interrupt
 from ebm_cli.training.checkpoint_io import CheckpointIO, find_newest_whole
 from ebm_cli.training.module import EnergyModule

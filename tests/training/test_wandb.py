@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
-from ebm_cli.training.loggers import identity, wandb_id
+from ebm_cli.runs.loggers import identity, wandb_id
 
 pytest.importorskip("wandb")
 

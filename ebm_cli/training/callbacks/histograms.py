@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 
 from ebm_cli.energies.energy import needs_labels
-from ebm_cli.training import loggers
+from ebm_cli.runs import loggers
 
 
 class EnergyHistograms(pl.Callback):
