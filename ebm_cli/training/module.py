@@ -139,24 +139,31 @@ class EnergyModule(pl.LightningModule):
             self.log_means()
 
     def on_train_epoch_end(self) -> None:
+        """What an epoch leaves over goes to the loggers at once: a run that resumes here would not log it again.
+
+        Lightning itself hands it over only after the checkpoint is written.
+        """
         if self.recent:
-            self.log_means()
+            row = self.log_means(logger=False)
+            for logger in self.loggers:
+                logger.log_metrics(row | {"epoch": self.current_epoch}, step=self.global_step - 1)
 
     def is_logged(self, update: int) -> bool:
         every = self.trainer.log_every_n_steps
         return bool(every) and update % every == 0
 
-    def log_means(self) -> None:
-        """Logs the means over updates and ranks: one reduction, one transfer from the device."""
+    def log_means(self, logger: bool = True) -> dict[str, float]:
+        """Logs the means over updates and ranks, and returns them: one reduction, one transfer from the device."""
         names = dict.fromkeys(name for metrics in self.recent for name in metrics)
         columns = {name: [m[name] for m in self.recent if name in m] for name in names}
         means = torch.stack([torch.stack(values).float().mean() for values in columns.values()])
         means = self.trainer.strategy.reduce(means, reduce_op="mean").tolist()
         self.recent = []
         row = dict(zip(names, means, strict=True)) | {"lr": self.optimizers().param_groups[0]["lr"]}
-        self.log_dict({name: value for name, value in row.items() if name != "energy/gap"})
+        self.log_dict({name: value for name, value in row.items() if name != "energy/gap"}, logger=logger)
         if "energy/gap" in row:
-            self.log("energy/gap", row["energy/gap"], prog_bar=True)
+            self.log("energy/gap", row["energy/gap"], prog_bar=True, logger=logger)
+        return row
 
     # Exact resume --------------------------------------------------------------------------------------------------
 

@@ -144,6 +144,22 @@ def test_reading_a_checkpoint_checks_every_record(tmp_path):
         io.load_checkpoint(file)
 
 
+def test_the_history_is_on_disk_before_the_checkpoint(command, tmp_path, monkeypatch):
+    """A run killed right after it would not log these values again."""
+    from ebm_cli.runs.history import read_rows
+
+    seen, save = [], CheckpointIO.save_checkpoint
+
+    def look(self, checkpoint, path, storage_options=None):
+        seen.append((checkpoint["global_step"], read_rows(Path(path).parents[1] / "metrics.csv")[-1]))
+        save(self, checkpoint, path)
+
+    monkeypatch.setattr(CheckpointIO, "save_checkpoint", look)
+    status, _, err = command("ebm-train", *SMALL)
+    assert status == 0 and seen, err
+    assert all(row["step"] == step - 1 and {"loss", "grad_norm"} <= set(row) for step, row in seen)
+
+
 # Another number of processes ---------------------------------------------------------------------------------------
 
 
