@@ -81,10 +81,10 @@ def test_the_learning_rate_monitor_and_a_timer_work(command, tmp_path):
 
 
 def test_a_callback_of_the_users_own(command, tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "counting.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("EBM_ALLOW", "mine")
-    added = option(tmp_path, "count", {"_target_": "mine.CountUpdates", "file": str(tmp_path / "seen.txt")})
+    monkeypatch.setenv("EBM_ALLOW", "counting")
+    added = option(tmp_path, "count", {"_target_": "counting.CountUpdates", "file": str(tmp_path / "seen.txt")})
     status, _, err = command("ebm-train", "--config-dir", "conf", *SMALL, added)
     assert status == 0, err
     assert (tmp_path / "seen.txt").read_text() == "10"
