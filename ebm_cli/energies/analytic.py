@@ -39,6 +39,10 @@ class Gaussian(ClosedForm):
         mean, std: a number for all of them, or a list of one each.
         correlation: between every pair of coordinates, in ``(-1 / (dim - 1), 1)``.
         covariance: a matrix in place of ``std`` and ``correlation``; null for none.
+
+    Example:
+        >>> round(float(Gaussian(dim=2).log_z()), 4)  # log(2 pi)
+        1.8379
     """
 
     def __init__(
@@ -91,6 +95,11 @@ class GaussianMixture(ClosedForm):
         means: centers, a list of points.
         std: a number for all components, or a list of one each.
         weights: of the components, made to sum to 1; null for equal ones.
+
+    Example:
+        >>> mixture = GaussianMixture()
+        >>> mixture.sample(5, torch.Generator().manual_seed(0)).shape == (5, *mixture.shape)
+        True
     """
 
     def __init__(
@@ -143,6 +152,11 @@ class DoubleWell(ClosedForm):
         dim: number of coordinates.
         height: of the barrier between the wells.
         a: the wells are at ``x_1 = -a`` and ``a``.
+
+    Example:
+        >>> energy = DoubleWell()
+        >>> energy(torch.zeros(3, *energy.shape)).shape
+        torch.Size([3])
     """
 
     def __init__(self, *, dim: int = 2, height: float = 4.0, a: float = 2.0):
@@ -187,6 +201,11 @@ class Funnel(ClosedForm):
     Args:
         dim: number of coordinates, ``v`` first.
         std: of ``v``.
+
+    Example:
+        >>> energy = Funnel()
+        >>> energy(torch.zeros(3, *energy.shape)).shape
+        torch.Size([3])
     """
 
     def __init__(self, *, dim: int = 10, std: float = 3.0):

@@ -70,6 +70,10 @@ class GaussianBase(Base):
         shape: shape of one input.
         mean, std: of every entry, in the units of the data.
         fit_to_data: replace both by each entry's mean and standard deviation over the training split.
+
+    Example:
+        >>> round(float(GaussianBase((2,), std=1.0)(torch.zeros(1, 2))), 4)  # -log p(0) = log(2 pi)
+        1.8379
     """
 
     takes_levels = True
@@ -106,6 +110,12 @@ class FullGaussianBase(Base):
     Args:
         shape: shape of one input.
         floor: least standard deviation along any direction, as a share of the data's root mean square one.
+
+    Example:
+        >>> base = FullGaussianBase((3,))
+        >>> base.fit(torch.randn(50, 3))
+        >>> base.sample(4, torch.Generator().manual_seed(0)).shape
+        torch.Size([4, 3])
     """
 
     takes_levels = True
@@ -152,6 +162,10 @@ class UniformBox(Base):
 
     Args:
         low, high: bounds; null takes those of the data's support.
+
+    Example:
+        >>> round(float(UniformBox((2,), low=0.0, high=2.0)(torch.ones(1, 2))), 4)  # log of the volume, 2 log 2
+        1.3863
     """
 
     def __init__(self, shape, *, support: Support = REAL, low: float | None = None, high: float | None = None):
@@ -179,6 +193,11 @@ class BernoulliBase(Base):
     Args:
         probability: of a one, in every entry.
         fit_to_data: replace it by each entry's training frequency, kept ``smoothing`` away from 0 and 1.
+
+    Example:
+        >>> base = BernoulliBase((4,), support=Support("binary"))
+        >>> round(float(base(torch.ones(1, 4))), 4)  # 4 log 2
+        2.7726
     """
 
     def __init__(self, shape, *, support: Support | None = None, probability=0.5, fit_to_data=False, smoothing=0.01):
@@ -204,6 +223,12 @@ class DataMixture(Base):
     Args:
         n_components: how many training points carry a component; at most the size of the training split.
         std: width of every component, in the units of the data.
+
+    Example:
+        >>> base = DataMixture((2,), n_components=3, std=0.5)
+        >>> base.fit(torch.randn(10, 2))
+        >>> base(torch.zeros(4, 2)).shape
+        torch.Size([4])
     """
 
     def __init__(self, shape, *, support: Support = REAL, n_components: int = 256, std: float = 0.3):

@@ -45,7 +45,14 @@ class Composition(Energy):
 
 
 class Product(Composition):
-    """Product of experts: ``sum_i w_i E_i(x)``. A negative weight avoids what the part likes (Du et al. 2020)."""
+    """Product of experts: ``sum_i w_i E_i(x)``. A negative weight avoids what the part likes (Du et al. 2020).
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> both = Product([Gaussian(dim=2), Gaussian(dim=2)])
+        >>> bool(both(torch.ones(1, 2)) == 2 * Gaussian(dim=2)(torch.ones(1, 2)))
+        True
+    """
 
     def __init__(self, parts: Sequence[Energy], weights: Sequence[float] | None = None):
         super().__init__(parts)
@@ -78,7 +85,13 @@ class Mixture(Composition):
 
 
 class Negated(Composition):
-    """``-E(x)``: likes what the part dislikes."""
+    """``-E(x)``: likes what the part dislikes.
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> float(Negated(Gaussian(dim=2))(torch.ones(1, 2)) + Gaussian(dim=2)(torch.ones(1, 2)))
+        0.0
+    """
 
     def __init__(self, part: Energy):
         super().__init__([part])
@@ -91,7 +104,13 @@ class Negated(Composition):
 
 
 class Tempered(Composition):
-    """``E(x) / T``, ``T`` a number or one per row ``(B,)``."""
+    """``E(x) / T``, ``T`` a number or one per row ``(B,)``.
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> float(Tempered(Gaussian(dim=2), 2.0)(torch.ones(1, 2)) / Gaussian(dim=2)(torch.ones(1, 2)))
+        0.5
+    """
 
     def __init__(self, part: Energy, temperature: float | Tensor):
         super().__init__([part])
@@ -111,7 +130,16 @@ class Tempered(Composition):
 
 
 class Tilted(Composition):
-    """``network(x) + base(x)``: normalizable wherever the network grows slower than the base."""
+    """``network(x) + base(x)``: normalizable wherever the network grows slower than the base.
+
+    Example:
+        >>> from ebm_cli.energies import GaussianBase
+        >>> from ebm_cli.models import MLP
+        >>> network, base = MLP((2,), hidden=[4]), GaussianBase((2,))
+        >>> x = torch.ones(1, 2)
+        >>> torch.allclose(Tilted(network, base)(x), network(x) + base(x))
+        True
+    """
 
     def __init__(self, network: Energy, base: Base):
         super().__init__([network, base])

@@ -23,6 +23,11 @@ class Sites:
 
     Raises:
         ValueError: for a continuous support.
+
+    Example:
+        >>> sites = Sites((2, 2), Support("spins"))
+        >>> sites.n, sites.k, sites.points(torch.zeros(1, 4, dtype=torch.long)).tolist()
+        (4, 2, [[[-1.0, -1.0], [-1.0, -1.0]]])
     """
 
     def __init__(self, shape, support: Support):

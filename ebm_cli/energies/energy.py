@@ -21,6 +21,10 @@ class Support:
 
     Raises:
         ValueError: for an unknown kind, or a box whose ``low`` is not below its ``high``.
+
+    Example:
+        >>> str(Support("box", -1.0, 1.0)), Support("binary").continuous
+        ('in [-1, 1]', False)
     """
 
     kind: str = "real"
@@ -66,6 +70,14 @@ class Energy(nn.Module, abc.ABC):
     Attributes:
         n_classes: number of class labels the energy can be given, or None.
         level: the noise level meant where an energy that takes levels is given none, or None.
+
+    Example:
+        >>> class Quadratic(Energy):
+        ...     def forward(self, x):
+        ...         return 0.5 * x.square().sum(1)
+        >>> value, grad = Quadratic((2,)).value_and_grad(torch.ones(1, 2))
+        >>> float(value), grad.tolist()
+        (1.0, [[1.0, 1.0]])
     """
 
     n_classes: int | None = None

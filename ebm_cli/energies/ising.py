@@ -21,6 +21,11 @@ class Ising(Energy):
         size: spins per axis, one (a ring) or more axes; an axis of 2 counts its bond twice, as periodicity says.
         coupling: J over the temperature of the model; 0.4406868 is critical in two dimensions.
         field: h over the same temperature.
+
+    Example:
+        >>> energy = Ising()
+        >>> energy(torch.ones(2, *energy.shape)).shape
+        torch.Size([2])
     """
 
     def __init__(self, *, size: Sequence[int] = (4, 4), coupling: float = 0.4406868, field: float = 0.0):

@@ -28,6 +28,10 @@ class AffineResNet(Network):
 
     Raises:
         ValueError: as ``ResNet``.
+
+    Example:
+        >>> AffineResNet((3, 32, 32), width=8)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2])
     """
 
     def __init__(

@@ -32,6 +32,10 @@ class ConvNet(Network):
 
     Raises:
         ValueError: for lists of different lengths, and for inputs that are no images or too small for the strides.
+
+    Example:
+        >>> ConvNet((1, 28, 28))(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2])
     """
 
     def __init__(

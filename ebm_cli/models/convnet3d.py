@@ -21,6 +21,11 @@ class ConvNet3d(Network):
 
     Raises:
         ValueError: for lists of different lengths, and for inputs that are not of shape (C, D, H, W).
+
+    Example:
+        >>> import torch
+        >>> ConvNet3d((1, 8, 16, 16))(torch.zeros(2, 1, 8, 16, 16)).shape
+        torch.Size([2])
     """
 
     def __init__(

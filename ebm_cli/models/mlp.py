@@ -22,6 +22,10 @@ class MLP(Network):
         fourier: append ``sin`` and ``cos`` of ``2 pi k x / fourier_period`` for k = 1 .. fourier, per coordinate.
         fourier_period: period of the slowest feature, in the units of the data.
         spectral_norm: bound every hidden layer's largest singular value to 1 (Miyato et al. 2018).
+
+    Example:
+        >>> MLP((2,), hidden=[16, 16])(torch.zeros(2, 2)).shape
+        torch.Size([2])
     """
 
     def __init__(

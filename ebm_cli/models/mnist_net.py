@@ -20,6 +20,11 @@ class MnistNet(Network):
 
     Raises:
         ValueError: for inputs that are no images.
+
+    Example:
+        >>> import torch
+        >>> MnistNet((1, 28, 28))(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2])
     """
 
     def __init__(

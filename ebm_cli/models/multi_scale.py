@@ -22,6 +22,10 @@ class MultiScale(Network):
 
     Raises:
         ValueError: for inputs that are no images of at least 16x16, or a width that is no multiple of 8.
+
+    Example:
+        >>> MultiScale((3, 32, 32), width=8)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2])
     """
 
     def __init__(

@@ -42,6 +42,13 @@ class Network(Energy):
         support: where the data live.
         n_classes: number of labels in the data, or None.
         joint: one output per class, ``E(x, y)``, whose soft minimum over y is ``E(x)``: a JEM. Otherwise one output.
+
+    Example:
+        >>> class Squares(Network):
+        ...     def outputs(self, x, y=None):
+        ...         return x.square().sum(1, keepdim=True)
+        >>> Squares((2,))(torch.ones(3, 2)).shape
+        torch.Size([3])
     """
 
     def __init__(self, shape, *, support: Support = REAL, n_classes: int | None = None, joint: bool = False):

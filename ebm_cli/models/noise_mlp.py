@@ -25,6 +25,10 @@ class NoiseMLP(Network):
         n_frequencies: random sines and cosines of ``log t`` that every hidden layer sees.
         scale: factor of the output, so that large energies need no large weights.
         sigma_min: the level meant where none is given, in the units of the data.
+
+    Example:
+        >>> NoiseMLP((1, 8, 8), width=16)(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2])
     """
 
     def __init__(

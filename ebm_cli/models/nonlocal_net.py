@@ -18,6 +18,10 @@ class NonlocalNet(Network):
 
     Raises:
         ValueError: for inputs that are no images of at least 8x8.
+
+    Example:
+        >>> NonlocalNet((3, 32, 32))(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2])
     """
 
     def __init__(

@@ -92,6 +92,11 @@ class RBM(Boltzmann):
         weight_std: standard deviation of the initial weights; hidden biases start at 0.
         center: subtract the mean of the data and 1/2 from visible and hidden units; see ``Boltzmann``.
         fit_bias: start the visible biases at the log-odds of the training data, instead of 0.
+
+    Example:
+        >>> machine = RBM(n_visible=4, n_hidden=3)
+        >>> machine(torch.ones(2, 4)).shape
+        torch.Size([2])
     """
 
     def __init__(

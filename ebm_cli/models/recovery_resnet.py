@@ -26,6 +26,10 @@ class RecoveryResNet(Network):
 
     Raises:
         ValueError: for inputs that are no images or too small to be halved so often.
+
+    Example:
+        >>> RecoveryResNet((3, 32, 32))(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2])
     """
 
     def __init__(

@@ -32,6 +32,10 @@ class ResNet(Network):
     Raises:
         ValueError: for blocks that are no such pairs, ``conditional`` without labels, inputs that are no images or too
             small to be halved so often.
+
+    Example:
+        >>> ResNet((3, 32, 32), width=8)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2])
     """
 
     def __init__(

@@ -60,6 +60,10 @@ class WideResNet(Network):
 
     Raises:
         ValueError: for another depth or norm, and for inputs that are no images.
+
+    Example:
+        >>> WideResNet((3, 32, 32), depth=10, width=1)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2])
     """
 
     def __init__(
