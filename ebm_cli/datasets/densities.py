@@ -1,4 +1,4 @@
-"""Two-dimensional densities whose logarithm is known exactly: the judges of every toy run."""
+"""Two-dimensional densities whose logarithm is known exactly: what every toy run is measured by."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ class Pinwheel(Density):
         self.stds = torch.tensor([radial_std, tangential_std])
         self.angles = torch.arange(n_arms) * (2 * math.pi / n_arms)
         self.reach = radius + 5 * radial_std
-        # the turn shears an arm by twist * r, which narrows it; judged one deviation beyond the center of the arm
+        # the turn shears an arm by twist * r, which narrows it; taken one deviation beyond the center of the arm
         self.sd_min = tangential_std / math.hypot(1, twist * (radius + radial_std))
         self.modes = turned(torch.tensor([[radius, 0.0]]).expand(n_arms, 2), self.angles + twist * radius)
 

@@ -1,4 +1,4 @@
-"""Continuous energies whose normalizer, moments and exact samples are known: what samplers are judged by."""
+"""Continuous energies whose normalizer, moments and exact samples are known: what samplers are measured by."""
 
 from __future__ import annotations
 

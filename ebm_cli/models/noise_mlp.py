@@ -48,7 +48,7 @@ class NoiseMLP(Network):
         self.act = make_activation(activation)
         self.first = nn.Linear(math.prod(self.shape), width)
         self.others = nn.ModuleList(nn.Linear(width, width) for _ in range(n_layers - 1))
-        self.seen = nn.Linear(2 * n_frequencies, n_layers * width)
+        self.level_layer = nn.Linear(2 * n_frequencies, n_layers * width)
         self.last = nn.Linear(width, self.n_outputs)
         self.register_buffer("frequencies", torch.randn(n_frequencies))
         self.register_buffer("mean", torch.zeros(self.shape))
@@ -72,7 +72,7 @@ class NoiseMLP(Network):
         t = torch.full((len(x),), self.level, dtype=x.dtype, device=x.device) if t is None else t.to(x.dtype)
         t = t[:, None]
         shrunk, grown = (t.square() + self.data_std.square()).rsqrt(), -self.scale * self.data_std / t
-        first, *others = self.seen(self.features(t)).chunk(1 + len(self.others), 1)
+        first, *others = self.level_layer(self.features(t)).chunk(1 + len(self.others), 1)
         kept = [self.first((x - self.mean).flatten(1) * shrunk) + first]
         h = self.act(kept[0])
         for layer, level in zip(self.others, others, strict=True):

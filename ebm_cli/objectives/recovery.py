@@ -24,7 +24,7 @@ class RecoveryLikelihood(Objective):
     of the chains are those of the run's ``sampler=recovery``.
 
     Args:
-        denoising: weight of a denoising loss between the levels, for energies that are told the noise.
+        denoising: weight of a denoising loss between the levels, for energies conditioned on the noise.
         first: share of the run in which that loss trains alone.
 
     Raises:
@@ -88,7 +88,7 @@ class RecoveryLikelihood(Objective):
         """The denoising loss over the range of the levels' noise."""
         levels = sampler.levels
         if levels.conditioning != levels.noise:
-            raise ValueError("objective.denoising and objective.first need energies that are told the noise, as levels "
-                             "of VarianceExploding tell it; set both to 0")  # fmt: skip
+            raise ValueError("objective.denoising and objective.first need energies conditioned on the noise, as "
+                             "levels of VarianceExploding condition them; set both to 0")  # fmt: skip
         objective = MultiScaleDenoising(sigma_min=levels.noise[0], sigma_max=levels.start)
         return objective(energy, batch, None)

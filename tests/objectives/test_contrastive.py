@@ -192,7 +192,7 @@ def test_nce_starts_at_the_entropy_of_a_coin_per_point():
     assert float(objective(base, Batch(x), None).loss.detach()) == pytest.approx(2 * math.log(2), rel=1e-6)
 
 
-# The joint model (T16) ---------------------------------------------------------------------------------------------
+# The joint model ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
