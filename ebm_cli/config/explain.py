@@ -26,9 +26,10 @@ def explain(
     """
     from hydra.errors import ConfigCompositionException, MissingConfigException
 
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        known = sorted(name for name in error.options if not name.startswith("_"))
+    group, _, option = (getattr(error, "missing_cfg_file", None) or "").rpartition("/")
+    # Hydra lists the options for one choice, but not for one of several: callbacks=[default,nope]
+    if isinstance(error, MissingConfigException) and (error.options or options(group, folders)):
+        known = sorted(name for name in error.options or options(group, folders) if not name.startswith("_"))
         return f"{group}={option}: no such option; choose one of: {', '.join(known)}"
     # OmegaConf knows which key it stopped at; Hydra chains its error behind an own one
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__

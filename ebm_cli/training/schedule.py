@@ -41,10 +41,10 @@ class Schedule:
 
     def __post_init__(self):
         if self.decay not in DECAYS:
-            raise ValueError(f"schedule.decay must be {', '.join(DECAYS)}, got {self.decay!r}")
+            raise ValueError(f"decay must be {', '.join(DECAYS)}, got {self.decay!r}")
         if self.warmup_steps < 0 or not 0 <= self.hold <= 1 or not 0 <= self.final <= 1:
             given = f"got warmup_steps={self.warmup_steps}, hold={self.hold}, final={self.final}"
-            raise ValueError(f"schedule needs warmup_steps >= 0, and hold and final in [0, 1], {given}")
+            raise ValueError(f"needs warmup_steps >= 0, and hold and final in [0, 1], {given}")
 
     def factor_at(self, step: int, share: float) -> float:
         """The factor at update ``step``, when ``share`` of the run is over."""

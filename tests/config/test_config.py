@@ -38,6 +38,7 @@ TYPOS = [
     (["trainer.max_epoch=3"], ["trainer.max_epoch", "did you mean max_epochs"]),
     (["samplr=langevin"], ["samplr", "did you mean sampler"]),
     (["sampler=nope"], ["sampler=nope", "langevin"]),
+    (["callbacks=[default,nope]"], ["callbacks=nope", "guard"]),
     (["seed=abc"], ["seed=abc", "Integer"]),
     (["sampler.n_steps=abc"], ["sampler.n_steps=abc", "integer"]),
     (["+seeed=1"], ["seeed", "did you mean seed"]),

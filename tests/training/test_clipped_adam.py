@@ -47,7 +47,7 @@ def test_bounds_must_be_positive():
 )
 def test_the_rate_falls_to_its_end(shape, middle):
     if middle is None:
-        with pytest.raises(ValueError, match="schedule.decay must be"):
+        with pytest.raises(ValueError, match="decay must be"):
             Schedule(decay=shape)
         return
     schedule = Schedule(decay=shape, warmup_steps=0, hold=0.0, final=0.1)
