@@ -30,8 +30,8 @@ def leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
     """Dotted keys of everything in a config that is no mapping itself."""
     for key in node:
         name = f"{prefix}{key}"
-        inner = None if OmegaConf.is_missing(node, key) else node._get_node(key)
-        if OmegaConf.is_dict(inner) and not OmegaConf.is_interpolation(node, key) and not inner._is_none():
+        own = not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key)
+        if own and OmegaConf.is_dict(inner := node[key]):
             yield from leaves(inner, f"{name}.")
         elif not OmegaConf.is_missing(node, key):
             yield name
