@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import subject
 
-from ebm_cli.energies import Energy
+from ebm_cli.energies import GaussianBase
 from ebm_cli.metrics import Classifier, Skip
 from ebm_cli.metrics.classifier import calibration_error, calibration_spread
 from ebm_cli.models import Network
@@ -74,7 +74,7 @@ def test_classifier_scores_of_a_model_that_is_always_right_with_probability_09(d
 
 def test_classifier_skips_an_energy_without_classes(digits, tmp_path):
     with pytest.raises(Skip, match="objective=jem"):
-        Classifier()(subject(digits, tmp_path, energy=Energy(digits.shape)))
+        Classifier()(subject(digits, tmp_path, energy=GaussianBase(digits.shape)))
 
 
 def test_error_of_the_calibration_error_agrees_with_simulation():

@@ -11,10 +11,10 @@ from conftest import CONF, subject
 from ebm_cli import evaluate, metrics
 from ebm_cli.config import ConfigError, option_node, options
 from ebm_cli.datasets import Digits, RingOfGaussians, Toy
-from ebm_cli.energies import Energy
+from ebm_cli.energies import GaussianBase
 from ebm_cli.metrics import OOD, Density, FDClassifier, Metric, Skip, Value, report
 from ebm_cli.metrics.stand_ins import FrechetOnFeatures
-from ebm_cli.models import Network
+from ebm_cli.models import MLP
 
 # What is skipped, and what is written ------------------------------------------------------------------------------
 
@@ -27,14 +27,14 @@ def test_metrics_that_do_not_fit_say_what_to_do(digits, tmp_path):
         (OOD(), toy, "metric=density"),
     ):
         with pytest.raises(Skip, match=message):
-            metric(subject(data, tmp_path, energy=Energy(data.shape)))
+            metric(subject(data, tmp_path, energy=GaussianBase(data.shape)))
     with pytest.raises(Skip, match="run=PATH"):
         OOD()(subject(digits, tmp_path))
 
 
 def test_suitable_metrics_follow_data_and_model(digits, tmp_path):
     toy = Toy(density=RingOfGaussians(), n_train=100, n_validation=10, n_test=50)
-    plain, joint = Network((1, 8, 8)), Network((1, 8, 8), n_classes=10, joint=True)
+    plain, joint = MLP((1, 8, 8)), MLP((1, 8, 8), n_classes=10, joint=True)
     assert evaluate.suitable(subject(toy, tmp_path, energy=plain)) == ["density"]
     assert evaluate.suitable(subject(digits, tmp_path, energy=plain)) == ["fd_classifier", "ood"]
     assert evaluate.suitable(subject(digits, tmp_path, energy=joint)) == ["fd_classifier", "ood", "classifier"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import subject
 
-from ebm_cli.energies import Energy
+from ebm_cli.energies import GaussianBase
 from ebm_cli.metrics import FDClassifier, reference_classifier
 from ebm_cli.metrics.frechet import PixelGaussian, frechet_distance
 from ebm_cli.runs.trained import Samples, TrainedModel
@@ -101,7 +101,7 @@ def test_sampling_seeds_are_averaged_and_long_chains_are_longer(digits, untraine
         return Samples(torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(self.seed)) * 2 - 1)
 
     monkeypatch.setattr(TrainedModel, "draw", draw)
-    values = FDClassifier(n=50, long_run=5.0)(subject(digits, tmp_path, energy=Energy((1, 8, 8))))
+    values = FDClassifier(n=50, long_run=5.0)(subject(digits, tmp_path, energy=GaussianBase((1, 8, 8))))
     assert [n_steps for _, n_steps in requested] == [None] * 3 + [50] * 3 and len({seed for seed, _ in requested}) == 3
     assert values["fd_classifier"].stderr > 0
     assert values["fd_classifier/long_run"].value == pytest.approx(values["fd_classifier"].value)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import subject
 
-from ebm_cli.energies import Energy
+from ebm_cli.energies import GaussianBase
 from ebm_cli.metrics import Robust, Skip
 from ebm_cli.metrics.attacks import Attacked, Logits
 from ebm_cli.models import Network
@@ -71,7 +71,7 @@ def test_autoattack_breaks_whatever_gradients_break(digits, tmp_path):
 
 def test_models_without_classes_and_wrong_words_are_one_line(digits, tmp_path):
     with pytest.raises(Skip, match="objective=jem"):
-        Robust().check(subject(digits, tmp_path, energy=Energy(digits.shape)))
+        Robust().check(subject(digits, tmp_path, energy=GaussianBase(digits.shape)))
     with pytest.raises(ValueError, match="linf or l2"):
         Robust(norm="l3")
     with pytest.raises(ValueError, match="above 0"):
