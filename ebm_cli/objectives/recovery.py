@@ -73,9 +73,7 @@ class RecoveryLikelihood(Objective):
         levels = sampler.levels
         t = torch.randint(len(levels), (len(x),), device=x.device, generator=negatives.generator)
         of = lambda name: sampler.row(name, t, x)  # noqa: E731
-        less = append_dims(of("clean"), x) * x + append_dims(of("noise"), x) * torch.randn_like(x)
-        y = append_dims(of("scale"), x) * less
-        noisy = y + append_dims(of("std"), x) * torch.randn_like(x)
+        y, noisy = self.draw_pair(x, t, sampler)
         copy = negatives.frozen.of(energy, noisy)
         chain = sampler.recover(copy, noisy, t, sampler.n_steps // len(levels), negatives.generator)
         conditioning = of("conditioning")
@@ -83,6 +81,12 @@ class RecoveryLikelihood(Objective):
         negatives.latest = unlabeled((chain.x / append_dims(of("scale"), x))[t.argsort(stable=True)])
         metrics = measure_gap(positive, negative) | {"chain/grad_norm": chain.stats["grad_norm"].mean()}
         return (of("weight") * (positive - negative)).mean(), metrics
+
+    def draw_pair(self, x: Tensor, t: Tensor, sampler: RecoverySampler) -> tuple[Tensor, Tensor]:
+        """``y_t``, which the energy of level t is about, and ``x_(t+1)``, where chains start, of data ``x``."""
+        of = lambda name: append_dims(sampler.row(name, t, x), x)  # noqa: E731
+        less = of("clean") * x + of("noise") * torch.randn_like(x)
+        return of("scale") * less, of("shrink") * less + of("std") * torch.randn_like(x)
 
     def denoise(self, energy: Energy, batch, sampler: RecoverySampler) -> Loss:
         """The denoising loss over the range of the levels' noise."""

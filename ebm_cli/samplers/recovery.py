@@ -15,10 +15,12 @@ from ebm_cli.utils.tensors import append_dims, normal_like
 
 
 class NoiseLevels:
-    """Noise in T transitions: ``x_(t+1) = y_t + std_t z``, where ``y_t = scale_t x_t``. Lists of T numbers each.
+    """Noise in T transitions: ``x_(t+1) = shrink_t x_t + std_t z``. Lists of T numbers each.
 
     Attributes:
-        scale, std: of the transitions.
+        scale: the energy of level t is one of ``y_t = scale_t x_t``.
+        shrink, std: of the transitions, ``x_(t+1) = shrink_t x_t + std_t z``; shrink is scale, but for a last level that
+            is open, whose energy is one of ``x_t`` itself.
         clean, noise: x_t is ``clean_t x + noise_t z`` for data x.
         step: ``b^2``, twice the Langevin step size, of every level.
         conditioning: the ``t`` that the energy is conditioned on at every level.
@@ -29,6 +31,7 @@ class NoiseLevels:
     """
 
     scale: list[float]
+    shrink: list[float]
     std: list[float]
     clean: list[float]
     noise: list[float]
@@ -70,7 +73,8 @@ class VariancePreserving(NoiseLevels):
         # Share of the data's variance left at the levels, and at the end of the schedule: alpha-bar of DDPM.
         left = torch.cumprod(1 - beta, 0)[[*range(0, n_levels * spacing, spacing), 999]]
         ratio, noise = left[1:] / left[:-1], (1 - left[:-1]).sqrt()
-        self.scale, self.std = [*ratio[:-1].sqrt().tolist(), 1.0], (1 - ratio).sqrt().tolist()
+        self.shrink, self.std = ratio.sqrt().tolist(), (1 - ratio).sqrt().tolist()
+        self.scale = [*self.shrink[:-1], 1.0]
         self.clean, self.noise = left[:-1].sqrt().tolist(), noise.tolist()
         self.step = (step * noise / noise[0] * (1 - ratio)).tolist()
         self.conditioning, self.temperature = [float(t) for t in range(n_levels)], self.step
@@ -111,7 +115,8 @@ class VarianceExploding(NoiseLevels):
             raise ValueError(f"sampler.levels needs 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
         low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
         sigma = [(low + t / n_levels * (high - low)) ** rho for t in range(n_levels + 1)]
-        self.scale, self.clean, self.noise = [1.0] * n_levels, [1.0] * n_levels, sigma[:-1]
+        self.scale = self.shrink = self.clean = [1.0] * n_levels
+        self.noise = sigma[:-1]
         self.std = [math.sqrt(b**2 - a**2) for a, b in zip(sigma, sigma[1:], strict=False)]
         self.step = [step * std**2 for std in self.std]
         self.conditioning, self.temperature = self.noise, [1.0] * n_levels

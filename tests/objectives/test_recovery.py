@@ -129,6 +129,23 @@ def chains_for(sampler):
     return Negatives(sampler, ReplayBuffer(size=4), base, data)
 
 
+@pytest.mark.parametrize("levels", [VariancePreserving(n_levels=6), exploding()])
+def test_chains_of_every_level_start_at_the_noisier_data_of_the_next(levels):
+    """Data N(.8, .3^2): the start of the published last level is N(.006, .998), nearly what generation starts from."""
+    x, sampler = 0.8 + 0.3 * torch.randn(200_000, 1, dtype=torch.float64), RecoverySampler(levels=levels, n_steps=60)
+    torch.manual_seed(0)
+    for t in range(len(levels)):
+        y, noisy = RecoveryLikelihood().draw_pair(x, torch.full((len(x),), t), sampler)
+        mean, variance = levels.clean[t] * 0.8, levels.clean[t] ** 2 * 0.09 + levels.noise[t] ** 2
+        assert float(y.mean()) == pytest.approx(levels.scale[t] * mean, abs=0.01)
+        assert float(y.var()) == pytest.approx(levels.scale[t] ** 2 * variance, rel=0.02)
+        assert float(noisy.mean()) == pytest.approx(levels.shrink[t] * mean, abs=0.03)
+        assert float(noisy.var()) == pytest.approx(levels.shrink[t] ** 2 * variance + levels.std[t] ** 2, rel=0.02)
+    if isinstance(levels, VariancePreserving):
+        assert float(noisy.mean()) == pytest.approx(0.006, abs=0.01)
+        assert float(noisy.var()) == pytest.approx(0.998, abs=0.01)
+
+
 def test_the_gradient_vanishes_at_the_data_and_points_to_it_elsewhere():
     x = math.sqrt(VARIANCE) * torch.randn(40000, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     slopes = {}
