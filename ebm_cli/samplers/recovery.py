@@ -19,8 +19,8 @@ class NoiseLevels:
 
     Attributes:
         scale: the energy of level t is one of ``y_t = scale_t x_t``.
-        shrink, std: of the transitions, ``x_(t+1) = shrink_t x_t + std_t z``; shrink is scale, but for a last level that
-            is open, whose energy is one of ``x_t`` itself.
+        shrink, std: of the transitions, ``x_(t+1) = shrink_t x_t + std_t z``; shrink is scale, but for a last level
+            that is open, whose energy is one of ``x_t`` itself.
         clean, noise: x_t is ``clean_t x + noise_t z`` for data x.
         step: ``b^2``, twice the Langevin step size, of every level.
         conditioning: the ``t`` that the energy is conditioned on at every level.
