@@ -163,9 +163,9 @@ class Plain(Energy):
         return self.function(x)
 
 
-def as_energy(energy) -> Energy:
-    """``energy`` itself, or a plain callable seen as a real-valued ``Energy``."""
-    return energy if isinstance(energy, Energy) else Plain(energy)
+def as_energy(energy, shape=()) -> Energy:
+    """``energy`` itself, or a plain callable as a real-valued ``Energy`` of inputs of ``shape``."""
+    return energy if isinstance(energy, Energy) else Plain(energy, shape)
 
 
 def energies(energy: Energy, x: Tensor, *, chunk_size: int | None = None) -> Tensor:

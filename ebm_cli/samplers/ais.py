@@ -136,7 +136,7 @@ class AIS(Sampler):
         return ready.with_options(betas=betas, sizes=sizes)
 
     def sample(self, energy, x: Tensor, *, n_steps: int | None = None, generator=None, **options) -> Chain:
-        energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
+        energy, n = as_energy(energy, x.shape[1:]), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
         ready = self.prepare(energy, x, n, generator)
         return super(AIS, ready).sample(energy, x, n_steps=n, generator=generator, **options)
@@ -146,7 +146,7 @@ class AIS(Sampler):
 
         The bound that they give holds only where ``x`` are exact samples (Grosse et al. 2015).
         """
-        energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
+        energy, n = as_energy(energy, x.shape[1:]), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
         ready = self.prepare(energy, x, n, generator)
         sizes = None if ready.sizes is None else ready.sizes.flip(0)

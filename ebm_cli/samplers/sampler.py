@@ -195,7 +195,7 @@ class Sampler(ABC):
             ValueError: if the energy's support or shape does not fit, or ``n_steps`` is below 1.
             DivergenceError: if positions or energies are not finite at the end.
         """
-        energy, n = as_energy(energy), self.n_steps if n_steps is None else whole("n_steps", n_steps)
+        energy, n = as_energy(energy, x.shape[1:]), self.n_steps if n_steps is None else whole("n_steps", n_steps)
         self.check(energy)
         self.check_start(energy, x, n, backprop_steps)
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(energy):

@@ -188,3 +188,11 @@ def test_the_same_generator_gives_the_same_bits():
 def test_bad_input_is_one_line(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", [AIS, SMC])
+def test_a_plain_callable_has_the_shape_of_the_starting_points(kind):
+    """``E(x) = |x|^2 / 8`` in two dimensions: Z = 8 pi."""
+    generator = torch.Generator().manual_seed(0)
+    chain = kind(n_steps=200).sample(lambda x: x.square().sum(1) / 8, torch.randn(1000, 2), generator=generator)
+    assert estimate(chain).log_z == pytest.approx(math.log(8 * math.pi), abs=0.05)
