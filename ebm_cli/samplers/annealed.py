@@ -52,6 +52,7 @@ class AnnealedLangevin(Langevin):
     temperature: float = 1.0
     noise_std: Schedule | None = fixed()  # always tied to the step size
     noise_first: bool = fixed(False)
+    clamp_noise: bool = fixed(True)
     clip_by: str = fixed("value")
 
     def __post_init__(self):

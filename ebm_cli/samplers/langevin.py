@@ -25,6 +25,8 @@ class Langevin(Sampler):
         noise_std: standard deviation of the noise per step; null ties it to ``sqrt(2 * step_size * temperature)``.
         temperature: T of the tied noise. Not read when ``noise_std`` is given: see ``effective_temperature``.
         noise_first: add the noise before the gradient is taken, so that the picture ends without it (IGEBM).
+        clamp_noise: where the noise comes first, ``boundary`` acts on the noisy point as well, before the gradient is
+            taken there; otherwise after the step alone, as in IGEBM's release.
         grad_clip: bound on the gradient before it is scaled by ``step_size``; null for none.
         clip_by: ``value`` clips every entry to ``+-grad_clip``, ``norm`` each chain's whole gradient.
         boundary: ``clamp``, ``reflect`` or null: what happens at the border of the energy's box.
@@ -49,6 +51,7 @@ class Langevin(Sampler):
     step_size: Schedule = 1.0
     noise_std: Schedule | None = None
     noise_first: bool = False
+    clamp_noise: bool = True
     grad_clip: float | None = None
     clip_by: str = "value"
     boundary: str | None = None
@@ -87,7 +90,8 @@ class Langevin(Sampler):
 
     def step(self, energy: Energy, state: State, i: int, n: int, generator) -> tuple[State, Info]:
         if self.noise_first:
-            state = State(at_border(self.add_noise(state.x, i, n, generator), self.boundary, energy.support))
+            noisy = self.add_noise(state.x, i, n, generator)
+            state = State(at_border(noisy, self.boundary, energy.support) if self.clamp_noise else noisy)
         x, value, grad, _ = self.evaluate_state(energy, state)
         x = self.drift(x, grad, i, n)
         if not self.noise_first:

@@ -136,3 +136,22 @@ def test_chains_are_independent_of_their_neighbors():
     together = Langevin(**steps).sample(energy, x).x
     alone = torch.cat([Langevin(**steps).sample(energy, row[None]).x for row in x])
     assert torch.allclose(together, alone, atol=1e-12)
+
+
+@pytest.mark.parametrize(("clamp_noise", "expected"), [(True, 0.9), (False, 1.0)])
+def test_the_noisy_point_is_held_inside_only_where_it_is_wanted(clamp_noise, expected):
+    """One step of ``E(x) = x^2 / 2`` at 1 in [-1, 1], noise of 4 to the right: the gradient is 1 there, or 5."""
+    from ebm_cli.energies import Energy, box
+
+    class Quadratic(Energy):
+        def forward(self, x):
+            return 0.5 * x.square().sum(1)
+
+    class Fixed(Langevin):
+        def add_noise(self, x, i, n, generator):
+            return x + 4.0
+
+    options = {"n_steps": 1, "step_size": 0.1, "noise_std": 1.0, "noise_first": True, "boundary": "clamp"}
+    chain = Fixed(**options, clamp_noise=clamp_noise).sample(Quadratic((1,), box(-1, 1)), torch.ones(1, 1))
+    # held inside: 1 - .1 * 1; otherwise 5 - .1 * 5 = 4.5, which the end of the step brings to the border
+    assert float(chain.x) == pytest.approx(expected)
