@@ -25,6 +25,12 @@ class ClassGaussians(Base):
 
     Raises:
         ValueError: for data without labels.
+
+    Example:
+        >>> base = ClassGaussians((2,), n_classes=3)
+        >>> base.fit_labeled(torch.randn(30, 2), torch.arange(30) % 3)
+        >>> base.sample_labeled(torch.tensor([0, 2]), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 2])
     """
 
     def __init__(

@@ -68,7 +68,14 @@ class Product(Composition):
 
 
 class Mixture(Composition):
-    """Disjunction: ``-log sum_i w_i exp(-E_i(x))``; weights multiply the unnormalized densities."""
+    """Disjunction: ``-log sum_i w_i exp(-E_i(x))``; weights multiply the unnormalized densities.
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> energy, x = Gaussian(dim=2), torch.ones(1, 2)
+        >>> torch.allclose(Mixture([energy, energy])(x), energy(x) - math.log(2))
+        True
+    """
 
     def __init__(self, parts: Sequence[Energy], weights: Sequence[float] | None = None):
         super().__init__(parts)
@@ -181,6 +188,12 @@ class Measured(Composition):
         operator: differentiable map of ``(B, *shape)`` to the shape of ``b``.
         b: observations, ``(B, ...)``, one per row.
         noise_std: s, the standard deviation of the measurement noise, in the units of b: a number or one per row.
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> observed = Measured(Gaussian(dim=2), lambda x: x[:, :1], torch.ones(4, 1), noise_std=0.5)
+        >>> observed(torch.zeros(4, 2)).shape
+        torch.Size([4])
     """
 
     def __init__(self, part: Energy, operator: Callable, b: Tensor, noise_std: float | Tensor):
@@ -216,6 +229,13 @@ class Projected(Composition):
     Args:
         project: map ``(x, known) -> (B, *shape)``.
         known: what is known, one per row ``(B, ...)``.
+
+    Example:
+        >>> from ebm_cli.energies import Gaussian
+        >>> put_back = lambda x, known: torch.cat([known, x[:, 1:]], 1)
+        >>> energy, x = Projected(Gaussian(dim=2), put_back, torch.ones(1, 1)), torch.zeros(1, 2)
+        >>> bool(energy(x) == Gaussian(dim=2)(torch.tensor([[1.0, 0.0]])))
+        True
     """
 
     def __init__(self, part: Energy, project: Callable, known: Tensor):

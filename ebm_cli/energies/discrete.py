@@ -87,6 +87,11 @@ class UniformStates(Base):
     Args:
         shape: shape of one input.
         support: binary, spins or one_hot.
+
+    Example:
+        >>> base = UniformStates((3,), support=Support("binary"))
+        >>> round(float(base(torch.zeros(1, 3))), 4)  # 3 log 2
+        2.0794
     """
 
     def __init__(self, shape, *, support: Support):

@@ -26,6 +26,12 @@ class Classifier(Network):
         ValueError: for data without labels, anything but a module, a std that is not positive, or weights that do not
             fit.
         FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> import torch
+        >>> energy = Classifier((4,), network=torch.nn.Linear(4, 3), n_classes=3)
+        >>> energy(torch.zeros(2, 4)).shape, energy.class_energies(torch.zeros(2, 4)).shape
+        (torch.Size([2]), torch.Size([2, 3]))
     """
 
     def __init__(

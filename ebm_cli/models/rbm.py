@@ -171,6 +171,11 @@ class GaussianRBM(Boltzmann):
     Args:
         shape, n_visible, n_hidden, weight_std, center: see ``RBM``; the visible biases start at the mean of the data.
         std: s, in the units of the data; null learns it, from the standard deviation of the data.
+
+    Example:
+        >>> machine = GaussianRBM(n_visible=4, n_hidden=3, std=1.0)
+        >>> machine(torch.ones(2, 4)).shape
+        torch.Size([2])
     """
 
     def __init__(

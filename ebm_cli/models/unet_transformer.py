@@ -34,6 +34,12 @@ class UNetTransformer(Network):
 
     Raises:
         ValueError: for inputs that are no images, or whose sides are not divisible as levels and patches need.
+
+    Example:
+        >>> import torch
+        >>> small = {"width": 32, "multiples": [1, 1], "n_blocks": 1, "attention": [], "tokens_width": 16, "n_layers": 1}
+        >>> UNetTransformer((3, 16, 16), **small)(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2])
     """
 
     def __init__(
