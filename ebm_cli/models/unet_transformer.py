@@ -37,7 +37,7 @@ class UNetTransformer(Network):
 
     Example:
         >>> import torch
-        >>> small = {"width": 32, "multiples": [1, 1], "n_blocks": 1, "attention": [], "tokens_width": 16, "n_layers": 1}
+        >>> small = {"width": 32, "multiples": [1, 1], "n_blocks": 1, "attention": [], "tokens_width": 8, "n_layers": 1}
         >>> UNetTransformer((3, 16, 16), **small)(torch.zeros(2, 3, 16, 16)).shape
         torch.Size([2])
     """
