@@ -56,7 +56,7 @@ def per_update(words: list[str], stretches: int = 10, updates: int = 100) -> lis
     """Seconds per update of `ebm-train WORDS`, and of the bare loop, in pairs; the first one warms up."""
     with tempfile.TemporaryDirectory() as folder:
         words = [*words, f"dataset.steps_per_epoch={updates}", f"trainer.max_epochs={stretches + 1}"]
-        cfg = config([*words, "name=overhead", f"logger.history.directory={folder}"])
+        cfg = config([*words, "name=overhead"])
         pl.seed_everything(0, verbose=False)
         data = build(cfg.dataset, "dataset", seed=0)
         module, clock = EnergyModule(plain(cfg), facts_of(data)), Pairs()

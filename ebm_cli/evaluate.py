@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from ebm_cli.config import ConfigError
-from ebm_cli.config.launch import TEACHING, inherit, launch, values_in
+from ebm_cli.config.launch import TEACHING, launch, values_in
 from ebm_cli.config.schema import EvalConfig
+from ebm_cli.runs.find import inherit
 from ebm_cli.runs.samples import read_samples
 
 GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
@@ -87,8 +88,8 @@ def find_missing(metrics: dict, model) -> dict:
 
 def find_model(cfg, directory):
     """What is measured, and where it comes from as metrics.json and the protocols name it."""
-    from ebm_cli.config.launch import find_run
     from ebm_cli.runs.files import checkpoint_of
+    from ebm_cli.runs.find import find_run
     from ebm_cli.runs.trained import TrainedModel
     from ebm_cli.utils.files import sha256
 
@@ -117,7 +118,7 @@ def choose_metrics(cfg, model) -> dict:
 def suitable(model) -> list[str]:
     """Names of the metrics that suit the data and the model."""
     data, energy = model.data, model.energy
-    names = ["density"] if hasattr(data, "density") else []
+    names = ["density"] if data.density is not None else []
     if len(data.shape) == 3:
         names += ["fd_classifier"] if energy is None else ["fd_classifier", "ood"]
     return names + (["classifier"] if getattr(energy, "joint", False) else [])
@@ -139,7 +140,8 @@ def measure(name: str, metric, model) -> tuple[dict, dict]:
 def log(cfg, values: dict, directory: Path) -> None:
     """Sends the numbers to the loggers, those of a run into its own wandb run."""
     from ebm_cli.runs import loggers
+    from ebm_cli.runs.find import folder_of
 
-    run = directory if cfg.run is None else Path(cfg.run)
+    run = directory if cfg.run is None else folder_of(Path(cfg.run)) or directory
     numbers = {key: value.value for key, value in values.items()}
-    loggers.log_results(cfg.logger, run, numbers, sorted(directory.glob("*.png")))
+    loggers.log_results(cfg.logger, run, directory, numbers, sorted(directory.glob("*.png")))

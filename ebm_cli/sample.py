@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ebm_cli.config import ConfigError, option_node
-from ebm_cli.config.launch import TEACHING, folders_in, inherit, launch, values_in
+from ebm_cli.config.launch import TEACHING, folders_in, launch, values_in
 from ebm_cli.config.schema import SampleConfig
+from ebm_cli.runs.find import inherit
 
 GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
 RECIPE = {  # what samplers read where there are no data

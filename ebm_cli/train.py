@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ebm_cli.config import ConfigError
 from ebm_cli.config.check import refuse_storage
-from ebm_cli.config.launch import inherit, launch, values_in
+from ebm_cli.config.launch import launch, values_in
 from ebm_cli.config.schema import TrainConfig
+from ebm_cli.runs.find import find_run, folder_of, inherit
 
 GROUPS = [
     "model", "objective", "sampler", "buffer", "recipe", "dataset", "optimizer", "schedule", "trainer", "logger",
@@ -21,8 +23,12 @@ def choose(arguments: list[str]) -> tuple[str, dict]:
     refuse_storage(arguments)
     if values_in(arguments).get("run", "null") == "null":
         return "train", {}
-    kept = inherit(arguments, GROUPS, None, without=())
-    return "resume", kept | {"hydra": {"run": {"dir": kept["run"]}}}
+    path = values_in(arguments)["run"]
+    folder = folder_of(find_run(path))
+    if folder is None:
+        raise ConfigError(f"run={path}: a checkpoint alone cannot be trained on; name the folder of its run")
+    kept = inherit([*arguments, f"run={folder}"], GROUPS, None, without=())
+    return "resume", kept | {"run": str(folder), "hydra": {"run": {"dir": str(folder)}}}
 
 
 def train(cfg) -> float | None:
@@ -31,6 +37,7 @@ def train(cfg) -> float | None:
     Returns:
         the lowest validation value, which sweepers minimize; None if the objective has none.
     """
+    from contextlib import nullcontext
     from pathlib import Path
 
     import pytorch_lightning as pl
@@ -38,22 +45,34 @@ def train(cfg) -> float | None:
 
     from ebm_cli.config import build, plain
     from ebm_cli.models.assemble import facts_of
+    from ebm_cli.runs.hold import hold
     from ebm_cli.tables import sweeps
     from ebm_cli.training.module import EnergyModule
     from ebm_cli.training.report import report
-    from ebm_cli.training.trainer import fit, make_trainer, prepare, warn_of_long_steps, write_config
+    from ebm_cli.training.trainer import (
+        find_start,
+        fit,
+        make_trainer,
+        prepare,
+        settle_paths,
+        warn_of_long_steps,
+        write_config,
+    )  # fmt: skip
 
     directory = Path(HydraConfig.get().runtime.output_dir)
+    settle_paths(cfg)
     if HydraConfig.get().mode.name == "MULTIRUN" and sweeps.is_finished(directory, write_config(cfg)):
         print(f"finished before: {directory}")
         return sweeps.lowest(directory)
     pl.seed_everything(cfg.seed, verbose=False)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
-    module = EnergyModule(plain(cfg), facts_of(data))
+    module = EnergyModule(plain(cfg) | {"run": None}, facts_of(data))
     trainer = make_trainer(cfg, directory)
-    if trainer.is_global_zero:
-        warn_of_long_steps(module.config, data)
-        prepare(directory, cfg)
-    fit(trainer, module, data, directory)
-    report(trainer, module, data, directory)
+    with hold(directory) if trainer.is_global_zero else nullcontext():
+        start = find_start(module, directory)
+        if trainer.is_global_zero:
+            warn_of_long_steps(module.config, data)
+            prepare(directory, cfg)
+        fit(trainer, module, data, directory, start)
+        report(trainer, module, data, directory)
     return sweeps.lowest(directory)

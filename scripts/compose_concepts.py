@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from ebm_cli.config import build
-from ebm_cli.config.launch import find_run
 from ebm_cli.datasets import Shapes
 from ebm_cli.runs.files import checkpoint_of, read_checkpoint
+from ebm_cli.runs.find import find_run
 from ebm_cli.runs.trained import TrainedModel, default_steps, energy_from
 from ebm_cli.tasks import Compose
 from ebm_cli.utils import plotting

@@ -29,15 +29,15 @@ from ebm_cli.utils.distributed import everyone
 from ebm_cli.utils.files import sha256, write_json
 
 
-def composed(preset: str, directory: Path, overrides: list[str]):
-    """The config that ``ebm-train experiment=PRESET OVERRIDE ...`` would have in ``directory``."""
+def composed(preset: str, overrides: list[str]):
+    """The config that ``ebm-train experiment=PRESET OVERRIDE ...`` would have."""
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
     for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", [f"experiment={preset}", f"logger.history.directory={directory}", *overrides])
+        return compose("train", [f"experiment={preset}", *overrides])
 
 
 def chains_of(cfg, facts: dict, base, buffer: torch.Tensor) -> Negatives:
@@ -67,7 +67,7 @@ def import_run(map_file: Path, file: Path, directory: Path, overrides: list[str]
     keys = released.read_map(map_file)
     tensors, buffer = released.read_file(file, keys)
     size = [] if buffer is None else [f"buffer.size={len(buffer)}"]
-    cfg = composed(keys.preset, directory, [*size, *overrides])
+    cfg = composed(keys.preset, [*size, *overrides])
     check(cfg, TrainConfig)
     facts = facts_of(build(cfg.dataset, "dataset", seed=cfg.seed))
     base, energy = build_energy(plain(cfg), facts, build(cfg.objective, "objective").joint)

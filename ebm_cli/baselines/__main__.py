@@ -116,7 +116,7 @@ def measure_density(options, data, model: Fitted, samples: Samples) -> tuple[dic
     """The metrics of ``density``, for a model that has one, on data whose truth is known."""
     from ebm_cli.metrics import Density
 
-    if not hasattr(data, "density"):
+    if data.density is None:
         return {}, {}
     if type(model.model).log_prob is Baseline.log_prob:
         return {}, {"density": f"a {options.kind} has no density that can be evaluated"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class ReplayBuffer(Population):
     restart_from: str = "noise"
     replace: str = "same"
     dtype: str = "float32"
-    augment: object | None = None
+    augment: Callable | None = None
 
     def __post_init__(self):
         for key, choices in CHOICES.items():

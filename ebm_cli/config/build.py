@@ -7,39 +7,55 @@ import importlib
 import inspect
 import json
 import os
+import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from omegaconf import OmegaConf
 
 from ebm_cli.config.errors import ConfigError, one_line, unknown
+from ebm_cli.config.schema import BUILDS
 
-ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "torchvision.datasets", "pytorch_lightning")
+ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "pytorch_lightning")
 
-SUPPLIED = ("shape", "support", "n_classes", "joint", "seed", "params")  # keywords that the program fills in
+SUPPLIED = (
+    "shape",
+    "support",
+    "n_classes",
+    "joint",
+    "seed",
+    "params",
+    "directory",
+    "save_dir",
+)  # keywords that the program fills in
 
 
-def build(node, path: str = "", **supplied):
+def build(node, path: str = "", kind: type | tuple[type, ...] | None = None, **supplied):
     """Instantiates a config node: its ``_target_`` called with its keys, nested nodes first.
+
+    Only classes are built, and only those that derive from what their place takes: an option of ``conf/sampler`` a
+    ``Sampler``, a nested node what the annotation of its keyword says, or a torch module where there is none.
 
     Args:
         node: a mapping with ``_target_``; lists and nested mappings are built inside out, other values stay.
-        path: where the node stands in the config, for messages.
+        path: where the node stands in the config, for messages; its first part is the group.
+        kind: the class that the result derives from; None is that of the group.
         supplied: keywords that the program knows (shape, support, ...), passed where the class takes them.
 
     Raises:
-        ConfigError: for a target outside the allowed packages, an unknown or ill-typed key, or a value that the class
-            refuses.
+        ConfigError: for a target outside the allowed packages or of another kind, an unknown or ill-typed key, or a
+            value that the class refuses.
 
     Example:
-        >>> build({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}, "model")
-        Linear(in_features=2, out_features=3, bias=True)
+        >>> build({"_target_": "torch.optim.SGD", "lr": 0.1}, "optimizer", params=[torch.zeros(2)]).defaults["lr"]
+        0.1
     """
     values = plain(node)
-    target = resolve(values.pop("_target_", None), path)
+    target = resolve(values.pop("_target_", None), path, kind)
     check_keywords(target, values, path)
-    keywords = {key: build_value(value, f"{path}.{key}", supplied) for key, value in values.items()}
+    kinds = nested_kinds(target)
+    keywords = {key: build_value(value, f"{path}.{key}", kinds.get(key), supplied) for key, value in values.items()}
     takes, _ = collect_parameters(target)
     keywords |= {k: v for k, v in supplied.items() if k in takes and k not in keywords}
     try:
@@ -48,15 +64,43 @@ def build(node, path: str = "", **supplied):
         raise ConfigError(f"{path}: {one_line(error)}") from error
 
 
-def build_value(value, path: str, supplied: dict):
+def build_value(value, path: str, kind, supplied: dict):
     """A nested value: nodes with ``_target_`` are built, mappings and lists are walked, the rest stays."""
     if isinstance(value, dict):
         if "_target_" in value:
-            return build(value, path, **supplied)
-        return {k: build_value(v, f"{path}.{k}", supplied) for k, v in value.items()}
+            return build(value, path, kind or default_kind(), **supplied)
+        return {k: build_value(v, f"{path}.{k}", kind, supplied) for k, v in value.items()}
     if isinstance(value, list):
-        return [build_value(v, f"{path}[{i}]", supplied) for i, v in enumerate(value)]
+        return [build_value(v, f"{path}[{i}]", kind, supplied) for i, v in enumerate(value)]
     return value
+
+
+def group_kind(path: str) -> type | None:
+    """What the options of the group that a path starts with build; None for a path of no group."""
+    name = BUILDS.get(re.split(r"[.=\[]", path, maxsplit=1)[0])
+    return None if name is None else locate(name)
+
+
+def default_kind() -> type:
+    """What a nested node builds where its keyword has no annotation, as in torch's own modules."""
+    return locate("torch.nn.Module")
+
+
+def nested_kinds(target) -> dict[str, tuple[type, ...]]:
+    """The classes that the annotations of a class name, by keyword: what nodes inside its node may build."""
+    found = {name: tuple(classes_in(hint)) for name, hint in collect_annotations(target).items()}
+    return {name: kinds for name, kinds in found.items() if kinds}
+
+
+def classes_in(hint) -> Iterator[type]:
+    """The classes of an annotation that a node could build: all but numbers, text and collections."""
+    if inspect.isclass(hint) and not is_plain(hint) and hint not in (object, list, dict, tuple, Sequence, Mapping):
+        yield hint
+    if typing.get_origin(hint) is Callable:
+        yield Callable
+        return
+    for part in typing.get_args(hint):
+        yield from classes_in(part)
 
 
 def plain(node) -> dict:
@@ -71,23 +115,28 @@ def allowed_packages() -> tuple[str, ...]:
     return ALLOWED + tuple(extra)
 
 
-def resolve(target: str | None, path: str):
-    """The class or function called ``target``, if it is defined in an allowed package.
+def resolve(target: str | None, path: str, kind: type | tuple[type, ...] | None = None) -> type:
+    """The class called ``target``, if an allowed package defines it and it is of the kind that its place takes.
 
-    The name alone is not enough (``torch.nn.os.system``): the object's own module counts too.
+    The name alone is not enough (``torch.nn.os.system``): the module that defines the class counts too.
 
     Raises:
         ConfigError: naming the target and what is allowed.
     """
     if not isinstance(target, str):
         raise ConfigError(f"{path}._target_: missing; name the class to build")
-    found = locate(target) if within(target, allowed_packages()) else None
+    private = any(part.startswith("_") for part in target.split("."))
+    found = locate(target) if within(target, allowed_packages()) and not private else None
     home = getattr(found, "__module__", None)
-    if found is None or not callable(found) or not within(f"{home}.", allowed_packages()):
+    if not inspect.isclass(found) or not within(f"{home}.", allowed_packages()):
         packages = ", ".join(allowed_packages())
         raise ConfigError(
             f"{path}._target_={target}: not a class of {packages} (allow your own package with EBM_ALLOW=package)"
         )
+    wanted = kind or group_kind(path)
+    if wanted is not None and not issubclass(found, wanted):
+        names = " or ".join(k.__name__ for k in (wanted if isinstance(wanted, tuple) else (wanted,)))
+        raise ConfigError(f"{path}._target_={target}: this place takes a subclass of {names}")
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from omegaconf import DictConfig, OmegaConf
 
-from ebm_cli.config.build import check_keywords, plain, resolve
+from ebm_cli.config.build import check_keywords, default_kind, nested_kinds, plain, resolve
 from ebm_cli.config.errors import ConfigError, unknown
 from ebm_cli.config.schema import RECIPE
 
@@ -32,14 +34,25 @@ def check(cfg: DictConfig, schema) -> None:
                 check_node(node, f"{name}.{inner}")
 
 
-def check_node(node: dict, path: str) -> None:
+def check_node(node: dict, path: str, kind=None) -> None:
     """Checks the keys of one node and of the nodes inside it against the classes that they build."""
     values = dict(node)
-    target = resolve(values.pop("_target_", None), path)
+    target = resolve(values.pop("_target_", None), path, kind)
     check_keywords(target, values, path)
+    kinds = nested_kinds(target)
     for key, value in values.items():
-        if isinstance(value, dict) and "_target_" in value:
-            check_node(value, f"{path}.{key}")
+        for inner, place in nodes_in(value, f"{path}.{key}"):
+            check_node(inner, place, kinds.get(key) or default_kind())
+
+
+def nodes_in(value, path: str) -> Iterator[tuple[dict, str]]:
+    """The nodes of a value: itself, or those in its lists and mappings."""
+    if isinstance(value, dict) and "_target_" in value:
+        yield value, path
+    elif isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in pairs:
+            yield from nodes_in(inner, f"{path}.{key}")
 
 
 def check_leftovers(hydra_cfg) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig
 
 from ebm_cli.config import smoke
 from ebm_cli.config.check import check_composed
 from ebm_cli.config.errors import ConfigError
 from ebm_cli.config.explain import explain
+from ebm_cli.config.kept import leads_away
 from ebm_cli.config.options import conf_dir
 from ebm_cli.config.schema import SCHEMAS
 
@@ -44,6 +44,7 @@ def launch(verb: str, task: Callable, schema, choose: Callable[[list[str]], tupl
     wants_stack = wish not in (None, "", "0")
     name_run()
     try:
+        refuse_name(values_in(arguments).get("name", ""))
         config_name, inherited = choose(arguments)
     except ConfigError as error:
         stop(verb, str(error))
@@ -104,6 +105,12 @@ def set_variable(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
+def refuse_name(name: str) -> None:
+    """Raises ConfigError for a name that is no folder below outputs/, before Hydra makes one of it."""
+    if leads_away(name.strip("'\"")):
+        raise ConfigError(f"name={name}: a run's name is a folder below outputs/; take one without .. or a root")
+
+
 # What the arguments say before Hydra reads them --------------------------------------------------------------------
 
 
@@ -117,45 +124,3 @@ def folders_in(arguments: list[str]) -> list[Path]:
     pairs = zip(arguments, [*arguments[1:], ""], strict=True)
     apart = [after for flag, after in pairs if flag in ("--config-dir", "-cd")]
     return [Path(p) for p in [*apart, *(a.split("=", 1)[1] for a in arguments if a.startswith("--config-dir="))]]
-
-
-# A run as the starting point ---------------------------------------------------------------------------------------
-
-
-def inherit(
-    arguments: list[str], groups: list[str], default: str | None, without: tuple[str, ...] = ("trainer", "logger")
-) -> dict:
-    """The resolved config of the run that the command line names, less what it chooses anew; empty without a run.
-
-    A node whose option is chosen anew (``sampler=mala``) is left out, so that no key of the old option stays on it.
-
-    Args:
-        groups: config groups that the command line may choose anew.
-        default: the run to take where the command line names none; None takes no run then.
-        without: parts of the run's config that are not inherited.
-    """
-    given = values_in(arguments)
-    path = given.get("run", default)
-    if path is None or path == "null":
-        return {}
-    run = find_run(path)
-    kept = yaml.safe_load((run / "config.yaml").read_text())
-    anew = {group for group in groups if group in given}
-    if anew & {"dataset", "recipe"} and kept.get("recipe"):  # all recipes have the same keys, but for those of base
-        kept["recipe"].pop("base", None)
-    return {key: value for key, value in kept.items() if key not in {*anew, *without}} | {"run": str(run)}
-
-
-def find_run(path: str | Path) -> Path:
-    """The run directory that ``path`` means: a directory, a checkpoint inside one, or ``latest``.
-
-    Raises:
-        ConfigError: if there is no run there.
-    """
-    place = Path("outputs/runs/latest") if str(path) == "latest" else Path(path)
-    if place.suffix == ".ckpt":
-        place = place.parent.parent
-    if not (place / "config.yaml").is_file():
-        hint = "no run yet; train one with ebm-train" if str(path) == "latest" else "no run there (no config.yaml)"
-        raise ConfigError(f"run={path}: {hint}")
-    return place.resolve()

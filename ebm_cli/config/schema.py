@@ -14,6 +14,24 @@ RECIPE = (  # keys of conf/recipe, which other options read
 )  # fmt: skip
 
 
+BUILDS = {  # what the options of a group build: a class that derives from this one, and nothing else
+    "model": "ebm_cli.energies.Energy",
+    "objective": "ebm_cli.objectives.Objective",
+    "sampler": "ebm_cli.samplers.Sampler",
+    "buffer": "ebm_cli.buffers.population.Population",
+    "dataset": "ebm_cli.datasets.DataModule",
+    "base": "ebm_cli.energies.Base",
+    "optimizer": "torch.optim.Optimizer",
+    "schedule": "ebm_cli.training.schedule.Schedule",
+    "trainer": "pytorch_lightning.Trainer",
+    "logger": "pytorch_lightning.loggers.Logger",
+    "callbacks": "pytorch_lightning.Callback",
+    "metric": "ebm_cli.metrics.Metric",
+    "task": "ebm_cli.tasks.Task",
+    "table": "ebm_cli.tables.table.Table",
+}
+
+
 @dataclass
 class TrainConfig:
     """Keys of `ebm-train`, and of the config that a run keeps."""

@@ -79,12 +79,16 @@ class DataModule(pl.LightningDataModule, abc.ABC):
         shape: of one example.
         n_classes: number of labels, or None; ``class_names`` are their names.
         levels: grey levels of integer data.
+        density: that the data come from, where it is known.
+        paths: keywords that name files or folders: runs keep them as absolute paths.
     """
 
     name: ClassVar[str] = "data"
     shape: ClassVar[tuple[int, ...]]
     n_classes: ClassVar[int | None] = None
     class_names: ClassVar[list[str] | None] = None
+    density: ClassVar[object] = None
+    paths: ClassVar[tuple[str, ...]] = ()
     levels: ClassVar[int] = 256
 
     batch_size: int = 128

@@ -21,6 +21,7 @@ class Exact:
 
     n_classes = None
     class_names = None
+    density = None
 
     def __init__(self, energy: Energy, name: str, seed: int):
         self.energy, self.name, self.seed = energy, name, seed

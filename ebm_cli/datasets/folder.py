@@ -53,6 +53,8 @@ class Folder(DataModule):
 
     workers: int = 2
     value_range: list[float] | None = (0.0, 1.0)
+    paths = ("root", "test_root")
+
     root: str
     test_root: str | None = None
     test: float = 0.1

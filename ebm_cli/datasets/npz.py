@@ -28,6 +28,8 @@ class Npz(DataModule):
             workers, seed: see ``DataModule``.
     """
 
+    paths = ("file", "test_file")
+
     file: str
     test_file: str | None = None
     test: float = 0.1

@@ -33,6 +33,8 @@ class StoredData(DataModule):
     subfolder: ClassVar[str] = ""
     system_folder: ClassVar[str | None] = None
 
+    paths = ("root",)
+
     value_range: list[float] | None = (0.0, 1.0)
     root: str = "data"
     download: bool = False

@@ -42,7 +42,7 @@ class Density(Metric):
 
     def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:
         need_energy(model)
-        truth = getattr(model.data, "density", None)
+        truth = model.data.density
         if truth is None or tuple(model.data.shape) != (2,):
             raise Skip(f"{model.data.name} has no known density in the plane: try metric=[fd_classifier,ood]")
         points, area = self.grid(truth.box, truth.sd_min)

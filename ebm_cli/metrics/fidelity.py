@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from ebm_cli.config import ConfigError
 from ebm_cli.metrics.metric import Metric, Skip, Value, need_images
 from ebm_cli.metrics.reference_classifier import cache_dir
 from ebm_cli.metrics.sampled import origin
 from ebm_cli.metrics.stand_ins import unit
 from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.utils.files import sha256
+from ebm_cli.utils.whole import read_tensors
 
 RELEASES = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 STANDARD = {  # extractor: file of its weights, whose name ends with the first digits of its sha256
@@ -186,9 +187,9 @@ def standard(file: Path, extractor: str) -> bool:
 def need_plain_weights(file: Path) -> None:
     """Raises Skip for a file that holds anything but tensors: torch-fidelity would execute it."""
     try:
-        torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise Skip(f"{file}: not a file of weights ({type(error).__name__})") from error
+        read_tensors(file)
+    except ConfigError as error:
+        raise Skip(str(error)) from error
 
 
 class Images(TensorDataset):

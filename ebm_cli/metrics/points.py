@@ -30,7 +30,7 @@ class Points(Repeated):
     repeats: int = 3
 
     def check(self, model: TrainedModel) -> None:
-        if not hasattr(model.data, "density"):
+        if model.data.density is None:
             raise Skip(f"{model.data.name} has no known density: try metric=[fd_classifier]")
 
     def __call__(self, model: TrainedModel) -> dict[str, Value | Skip]:

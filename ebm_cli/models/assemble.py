@@ -20,5 +20,12 @@ def network_of(energy: Energy) -> Energy:
 
 
 def facts_of(data) -> dict:
-    """What a network must know of its data, as plain values."""
-    return {"shape": list(data.shape), "support": data.support.as_dict(), "n_classes": data.n_classes}
+    """What a run must know of its data without having them, as plain values."""
+    return {
+        "shape": list(data.shape),
+        "support": data.support.as_dict(),
+        "n_classes": data.n_classes,
+        "name": data.name,
+        "class_names": None if data.class_names is None else [str(name) for name in data.class_names],
+        "value_range": None if data.value_range is None else list(data.value_range),
+    }

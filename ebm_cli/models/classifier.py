@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm_cli.models.network import Network
+from ebm_cli.utils.whole import read_tensors
 
 
 class Classifier(Network):
@@ -33,6 +34,8 @@ class Classifier(Network):
         >>> energy(torch.zeros(2, 4)).shape, energy.class_energies(torch.zeros(2, 4)).shape
         (torch.Size([2]), torch.Size([2, 3]))
     """
+
+    paths = ("weights",)  # runs keep it as an absolute path
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ def loaded(network: nn.Module, file: Path) -> nn.Module:
     if not file.is_file():
         raise FileNotFoundError(f"model.weights={file}: no such file; write torch.save(network.state_dict(), file)")
     try:
-        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        network.load_state_dict(read_tensors(file))
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"model.weights={file}: not the state dict of {type(network).__name__}: {error}") from error
     return network

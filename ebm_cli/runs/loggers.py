@@ -13,9 +13,15 @@ from pytorch_lightning.utilities import rank_zero_only
 from ebm_cli.config import build
 
 
-def build_loggers(nodes, run: Path) -> dict:
-    """The loggers of ``nodes`` by name, wandb's under the identity of the run directory ``run``."""
-    return {name: build(node, f"logger.{name}", **identity(name, run)) for name, node in (nodes or {}).items()}
+def build_loggers(nodes, run: Path, directory: Path) -> dict:
+    """The loggers of ``nodes`` by name.
+
+    Args:
+        run: the run directory, which gives wandb the identity of the run.
+        directory: where they write; the config does not say it, so that a run can be moved and copied.
+    """
+    place = {"directory": str(directory), "save_dir": str(directory)}
+    return {name: build(node, f"logger.{name}", **place, **identity(name, run)) for name, node in (nodes or {}).items()}
 
 
 def identity(name: str, run: Path) -> dict:
@@ -38,9 +44,9 @@ def wandb_id(run: Path) -> str:
 
 
 @rank_zero_only
-def log_results(nodes, run: Path, values: dict[str, float], images: list[Path]) -> None:
+def log_results(nodes, run: Path, directory: Path, values: dict[str, float], images: list[Path]) -> None:
     """Logs final numbers and pictures of a run: into its wandb run's summary, elsewhere as one step."""
-    for name, logger in build_loggers(nodes, run).items():
+    for name, logger in build_loggers(nodes, run, directory).items():
         if name == "wandb":
             logger.experiment.summary.update(values)
             for image in images:

@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-import yaml
 from torch import Tensor
 
 from ebm_cli.config import ConfigError
+from ebm_cli.config.kept import read_yaml
+from ebm_cli.utils.whole import read_tensors
 
 
 @dataclass
@@ -41,7 +41,7 @@ def read_map(file: Path) -> KeyMap:
         ConfigError: for keys that are missing or unknown.
     """
     try:
-        return KeyMap(**yaml.safe_load(file.read_text()))
+        return KeyMap(**read_yaml(file))
     except TypeError as error:
         raise ConfigError(f"{file}: {error}; a map has {', '.join(KeyMap.__dataclass_fields__)}") from error
 
@@ -52,10 +52,7 @@ def read_file(file: Path, keys: KeyMap) -> tuple[dict[str, Tensor], Tensor | Non
     Raises:
         ConfigError: if the file cannot be read or lacks what the map names.
     """
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged and for executable files
-        raise ConfigError(f"{file}: not a readable file of tensors ({type(error).__name__})") from error
+    content = read_tensors(file)
     for key in (keys.weights, keys.chains):
         if key is not None and key not in content:
             raise ConfigError(f"{file}: has no {key}; it holds {', '.join(map(str, content))}")

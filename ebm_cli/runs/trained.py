@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ebm_cli.config import ConfigError, build
-from ebm_cli.config.launch import find_run
+from ebm_cli.config import ConfigError, build, plain
+from ebm_cli.config.errors import one_line
+from ebm_cli.datasets.densities import Density
 from ebm_cli.energies import Base, Energy, Support
 from ebm_cli.models.assemble import build_energy
 from ebm_cli.overrides.frozen import FrozenCopies
-from ebm_cli.runs.files import checkpoint_of, read_checkpoint
+from ebm_cli.runs.files import checkpoint_of, read_checkpoint, refuse_other_weights
+from ebm_cli.runs.find import find_run
 from ebm_cli.runs.generate import generate
 from ebm_cli.runs.samples import Samples, read_samples
 from ebm_cli.samplers import Sampler
@@ -21,14 +24,21 @@ from ebm_cli.utils import distributed
 
 
 def energy_from(content: dict) -> tuple[Base, Energy]:
-    """Base and energy of a checkpoint's content, with its (averaged) weights, frozen and in evaluation mode."""
+    """Base and energy of a checkpoint's content, with its (averaged) weights, frozen and in evaluation mode.
 
+    Raises:
+        ConfigError: naming the weight that its own config has no place for.
+    """
     kept = content["hyper_parameters"]
-    joint = build(kept["config"]["objective"], "objective").joint
-    base, energy = build_energy(kept["config"], kept["facts"], joint)
+    try:
+        joint = build(kept["config"]["objective"], "objective").joint
+        base, energy = build_energy(kept["config"], kept["facts"], joint)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"checkpoint: its config does not describe a model ({one_line(error)})") from error
     weights = content["state_dict"]
     for name, module in (("base", base), ("energy", energy)):
         mine = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+        refuse_other_weights(mine, module.state_dict(), "checkpoint", f"{name}.")
         module.load_state_dict(mine)
         module.eval().requires_grad_(False)
     return base, energy
@@ -37,6 +47,8 @@ def energy_from(content: dict) -> tuple[Base, Energy]:
 def load_energy(path: str | Path, device: str | torch.device = "cpu") -> Energy:
     """The trained energy of a run, frozen, with its averaged weights, ready for any sampler.
 
+    The checkpoint alone is needed: no data set, no config beside it.
+
     Args:
         path: run directory, checkpoint file, or ``latest``.
         device: where to put it.
@@ -44,8 +56,40 @@ def load_energy(path: str | Path, device: str | torch.device = "cpu") -> Energy:
     Raises:
         ConfigError: if there is no run or no readable checkpoint.
     """
-    name = str(path) if str(path).endswith(".ckpt") else "last"
-    return energy_from(read_checkpoint(checkpoint_of(find_run(path), name)))[1].to(device)
+    return energy_from(read_checkpoint(checkpoint_of(find_run(path))))[1].to(device)
+
+
+class KeptData:
+    """What a run knows of its data without having them; the data themselves are opened when examples are needed.
+
+    Args:
+        node: the config of the data set.
+        facts: what the checkpoint keeps of it.
+        seed: of the order of the batches.
+    """
+
+    def __init__(self, node: dict, facts: dict, seed: int):
+        self.node, self.facts, self.seed = node, facts, seed
+        self.name, self.n_classes, self.class_names = (facts[key] for key in ("name", "n_classes", "class_names"))
+        self.shape, self.support = tuple(facts["shape"]), Support(**facts["support"])
+        self.value_range = None if facts["value_range"] is None else tuple(facts["value_range"])
+        self.density = build(node["density"], "dataset.density", Density) if "density" in node else None
+
+    @cached_property
+    def opened(self):
+        """The data set.
+
+        Raises:
+            ConfigError: if what lies there now is of another shape or support.
+        """
+        data = build(self.node, "dataset", seed=self.seed)
+        check_inputs(data, self.facts, "last")
+        return data
+
+    def __getattr__(self, name: str):
+        if name.startswith("__") or name == "opened":
+            raise AttributeError(name)
+        return getattr(self.opened, name)
 
 
 @dataclass
@@ -107,11 +151,14 @@ class TrainedModel:
         Raises:
             ConfigError: without a run, without its checkpoint, or with data of another shape.
         """
-        data = build(cfg.dataset, "dataset", seed=cfg.seed)
         content = read_checkpoint(checkpoint_of(find_run(cfg.run), cfg.checkpoint))
         base, energy = energy_from(content)
-        check_inputs(data, content["hyper_parameters"]["facts"], cfg.checkpoint)
-        trained = content["hyper_parameters"]["config"]
+        trained, facts = content["hyper_parameters"]["config"], content["hyper_parameters"]["facts"]
+        if plain(cfg.dataset) == trained["dataset"]:
+            data = KeptData(trained["dataset"], facts, cfg.seed)
+        else:
+            data = build(cfg.dataset, "dataset", seed=cfg.seed)
+            check_inputs(data, facts, cfg.checkpoint)
         n_steps, horizon = default_steps(trained | {"sample_steps": cfg.get("sample_steps")})
         wanted = cfg.sampler.get("n_steps")
         if wanted is not None and wanted != trained["sampler"].get("n_steps"):
@@ -237,7 +284,13 @@ def check_inputs(data, facts: dict, checkpoint: str) -> None:
 
 def frozen_copies_of(precision: str, content: dict) -> FrozenCopies:
     """Copies for chains in the memory format that the training settled on, so that they round as they did there."""
-    return FrozenCopies(precision, channels_last=bool(content["ranks"][0]["negatives"]["frozen"]["channels_last"]))
+    return FrozenCopies(precision, channels_last=bool(negatives_of(content).get("frozen", {}).get("channels_last")))
+
+
+def negatives_of(content: dict) -> dict:
+    """What the first process of a run kept of its chains; empty for weights that came without."""
+    ranks = content.get("ranks") or [{}]
+    return ranks[0].get("negatives") or {}
 
 
 def kept_chains(model: TrainedModel) -> Tensor | None:
@@ -245,14 +298,17 @@ def kept_chains(model: TrainedModel) -> Tensor | None:
     if model.config is None or model.config.get("run") is None:
         return None
     content = read_checkpoint(checkpoint_of(find_run(model.config["run"]), model.config.get("checkpoint", "last")))
-    population = content["ranks"][0]["negatives"]["population"] if content.get("ranks") else None
+    population = negatives_of(content).get("population")
     if population is None:
         return None
     kept = content["hyper_parameters"]
     buffer = build(kept["config"]["buffer"], "buffer")
     buffer.keep_within(Support(**kept["facts"]["support"]))
     buffer.load_state(population)
-    return buffer.stored().x
+    x = buffer.stored().x
+    if not bool(x.isfinite().all()):
+        raise ConfigError(f"run={model.config['run']}: its kept chains are not finite: take an earlier checkpoint")
+    return x
 
 
 def default_steps(config: dict) -> tuple[int, int | None]:

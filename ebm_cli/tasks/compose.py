@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from ebm_cli.config import ConfigError, build
-from ebm_cli.config.launch import find_run
 from ebm_cli.energies import Energy, Mixture, Product, Tempered
 from ebm_cli.energies.energy import needs_labels
-from ebm_cli.runs.files import read_config
+from ebm_cli.runs.find import find_run, read_config
 from ebm_cli.runs.trained import TrainedModel, load_energy
 from ebm_cli.samplers.diagnostics import effective_temperature
 from ebm_cli.tasks.task import Result, Task, run_chains

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import pickle
 import sys
-import zipfile
 from pathlib import Path
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ebm_cli.config import ConfigError
+from ebm_cli.utils.whole import find_damage, first_line, read_tensors
 
 
 class CheckpointIO(TorchCheckpointIO):
@@ -40,7 +39,7 @@ class CheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             beside.unlink(missing_ok=True)
             there = f"{file} is intact" if file.is_file() else "there is no earlier one"
-            raise RuntimeError(f"checkpoint not written ({one_line(error)}); {there}: make room and go on") from error
+            raise RuntimeError(f"checkpoint not written ({first_line(error)}); {there}: make room and go on") from error
         if file.name == "last.ckpt":
             rotate(file, self.earlier)
         os.replace(beside, file)
@@ -51,10 +50,7 @@ class CheckpointIO(TorchCheckpointIO):
         Raises:
             ConfigError: naming a file that is damaged.
         """
-        reason = find_damage(Path(path))
-        if reason is not None:
-            raise ConfigError(f"{path}: damaged ({reason})")
-        return super().load_checkpoint(path, map_location=map_location or "cpu", weights_only=True)
+        return read_tensors(Path(path))
 
 
 def rotate(last: Path, earlier: int) -> None:
@@ -81,23 +77,3 @@ def find_newest_whole(directory: Path) -> Path | None:
     if files:
         raise ConfigError(f"{directory}: all {len(files)} checkpoints are damaged; start anew in another directory")
     return None
-
-
-def find_damage(file: Path) -> str | None:
-    """Why ``file`` cannot be a whole checkpoint, or None.
-
-    A whole file with foreign content is not damaged: reading it is refused, and no other is taken in its place.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            broken = archive.testzip()
-        torch.load(file, mmap=True, map_location="cpu", weights_only=True)  # the zip's own header has no checksum
-    except pickle.UnpicklingError:
-        return f"checksum of {broken} is wrong" if broken else None
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        return one_line(error)
-    return f"checksum of {broken} is wrong" if broken else None
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

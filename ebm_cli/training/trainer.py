@@ -17,8 +17,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ebm_cli.config import ConfigError, build, plain
 from ebm_cli.config.build import resolve
-from ebm_cli.runs import loggers
-from ebm_cli.runs.files import point_latest, read_checkpoint
+from ebm_cli.runs import history, loggers
+from ebm_cli.runs.files import read_checkpoint, refuse_other_weights
+from ebm_cli.runs.find import point_latest
 from ebm_cli.samplers import DivergenceError
 from ebm_cli.training.callbacks import Interrupt
 from ebm_cli.training.checkpoint_io import CheckpointIO, find_newest_whole
@@ -54,7 +55,7 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
     return pl.Trainer(
         **options,
         callbacks=callbacks,
-        logger=list(loggers.build_loggers(cfg.logger, directory).values()),
+        logger=list(loggers.build_loggers(cfg.logger, directory, directory).values()),
         default_root_dir=directory,
         use_distributed_sampler=False,
         enable_checkpointing=any(isinstance(c, pl.callbacks.Checkpoint) for c in callbacks),
@@ -124,7 +125,7 @@ def warn_of_long_steps(config: dict, data) -> None:
 
 
 def prepare(directory: Path, cfg) -> None:
-    """Lays out the run directory, and keeps the resolved config in it."""
+    """Lays out the run directory, and keeps the resolved config in it; call it once all is known to be good."""
     for folder in ("checkpoints", "samples"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     kept, text = directory / "config.yaml", write_config(cfg)
@@ -135,19 +136,38 @@ def prepare(directory: Path, cfg) -> None:
 
 
 def write_config(cfg) -> str:
-    """A config as config.yaml has it."""
-    return OmegaConf.to_yaml(cfg, resolve=True)
+    """A config as config.yaml has it: without the run that it goes on with, which is the folder it stands in."""
+    return OmegaConf.to_yaml(plain(cfg) | {"run": None}, resolve=True)
 
 
-def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> None:
-    """Runs the training loop from the last checkpoint, if there is one.
+def settle_paths(cfg) -> None:
+    """Makes the paths of data and weights absolute, so that the run knows them from any working directory."""
+    for group in ("dataset", "model"):
+        node = cfg[group]
+        for key in getattr(resolve(node._target_, group), "paths", ()):
+            if node.get(key) is not None:
+                node[key] = str(Path(node[key]).expanduser().absolute())
+
+
+def find_start(module: EnergyModule, directory: Path) -> Path | None:
+    """The checkpoint that a run goes on from, None at its beginning; nothing is written before it is known to fit.
+
+    Raises:
+        ConfigError: naming what in the checkpoint does not fit the model, or files that cannot be read.
+    """
+    history.read_rows(directory / "metrics.csv")
+    start = find_newest_whole(directory / "checkpoints")
+    if start is not None:
+        refuse_other_weights(read_checkpoint(start)["state_dict"], module.state_dict(), start)
+    return start
+
+
+def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path, start: Path | None) -> None:
+    """Runs the training loop from the checkpoint ``start``, if there is one.
 
     Raises:
         DivergenceError: naming the metric, its bound, the last good checkpoint and what to try next.
     """
-    start = find_newest_whole(directory / "checkpoints")
-    if start is not None:
-        read_checkpoint(start)  # refuses what Lightning would meet with a page of text
     try:
         trainer.fit(module, data, ckpt_path=start, weights_only=True)
     except DivergenceError as error:

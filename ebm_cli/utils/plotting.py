@@ -133,9 +133,9 @@ def chains(
 def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
     """Points over the model's density (left) and the true one (right), where they are known; ``(N, d)``, d above 2:
     the first two entries, without densities."""
-    box = getattr(getattr(data, "density", None), "box", None) or float(x.abs().max()) * 1.1
+    box = getattr(data.density, "box", None) or float(x.abs().max()) * 1.1
     panels = [("samples and model density", energy)]
-    if hasattr(data, "density"):
+    if data.density is not None:
         panels.append(("true density", lambda p: -data.density.log_prob(p)))
     figure, axes = new_figure(4.5 * len(panels), 4.6, columns=len(panels))
     for axis, (name, function) in zip(axes[0], panels, strict=True):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -143,10 +144,12 @@ def test_build_refuses_foreign_targets_by_their_own_module(target):
 
 def test_one_explicit_setting_allows_the_users_own_package(monkeypatch):
     node = {"_target_": "fractions.Fraction", "numerator": 3}
-    with pytest.raises(ConfigError):
-        build(node, "model")
+    with pytest.raises(ConfigError, match="allow your own package with EBM_ALLOW"):
+        build(node, "model", Fraction)
     monkeypatch.setenv("EBM_ALLOW", "fractions")
-    assert build(node, "model") == 3
+    assert build(node, "model", Fraction) == 3
+    with pytest.raises(ConfigError, match="this place takes a subclass of Energy"):
+        build(node, "model")
 
 
 def test_a_value_of_the_wrong_kind_is_named():

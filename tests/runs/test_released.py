@@ -135,7 +135,7 @@ def test_the_map_names_every_module_of_the_network_once():
 def test_foreign_files_and_maps_are_refused(tmp_path):
     importer, file = script("import_checkpoint"), tmp_path / "x.pt"
     file.write_bytes(b"no checkpoint")
-    with pytest.raises(ConfigError, match="x.pt: not a readable file of tensors"):
+    with pytest.raises(ConfigError, match="x.pt: holds more than tensors and plain values, or is no file"):
         importer.import_run(JEM, file, tmp_path / "run", [])
     torch.save({"weights": {}}, file)
     with pytest.raises(ConfigError, match="has no model_state_dict; it holds weights"):

@@ -93,7 +93,7 @@ def composed(*words):
     for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=["logger.history.directory=.", *words])
+        return compose("train", overrides=list(words))
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -36,7 +36,7 @@ def pieces(overrides, directory):
     for name, node in SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", [*overrides, "name=reference", f"logger.history.directory={directory}"])
+        cfg = compose("train", [*overrides, "name=reference"])
     pl.seed_everything(cfg.seed, verbose=False)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
     return cfg, data, EnergyModule(plain(cfg), facts_of(data))

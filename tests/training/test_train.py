@@ -192,7 +192,7 @@ def test_bad_values_are_judged_in_batches_and_named_by_their_update():
         loss = torch.tensor(float("nan") if step == 7 else 1.0)
         guard.on_train_batch_end(trainer, module, {"loss": loss}, None, 0)
     with pytest.raises(DivergenceError, match="update 10"):
-        module.parameters = lambda: [torch.tensor([1.0, float("nan")])]
+        module.state_dict = lambda: {"running_var": torch.tensor([1.0, float("nan")])}
         clean = DivergenceGuard(growth=1000, window=20, nats=50)
         clean.on_train_epoch_end(SimpleNamespace(global_step=10), module)
     with pytest.raises(DivergenceError, match="update 7"):

@@ -48,7 +48,8 @@ class DivergenceGuard(pl.Callback):
     def on_train_epoch_end(self, trainer, module) -> None:
         """Before the checkpoint is written: Lightning calls those callbacks last."""
         self.check_pending()
-        if not bool(torch.nn.utils.get_total_norm([p.detach() for p in module.parameters()], float("inf")).isfinite()):
+        values = [v.detach() for v in module.state_dict().values() if v.is_floating_point()]  # buffers count too
+        if not bool(torch.nn.utils.get_total_norm(values, float("inf")).isfinite()):
             raise DivergenceError(f"weights after update {trainer.global_step}: not finite")
 
     def on_exception(self, trainer, module, exception) -> None:
