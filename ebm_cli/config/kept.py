@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 
 import yaml
 
-from ebm_cli.config.errors import ConfigError, one_line, unknown
+from ebm_cli.config.errors import ConfigError, one_line
 from ebm_cli.config.schema import TrainConfig
 
 NAME = re.compile(r"[\w.+=,@ -]+(/[\w.+=,@ -]+)*")
@@ -23,7 +23,9 @@ class PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.peek_event().start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="an alias, which ebm-train does not write", problem_mark=self.peek_event().start_mark
+            )
         return super().compose_node(parent, index)
 
 
@@ -81,14 +83,14 @@ def check_kept(values, file: Path, given: Collection[str] = ()) -> dict:
     fields = TrainConfig.__dataclass_fields__
     for key in values:
         if key not in fields:
-            raise ConfigError(f"{file}: {unknown(str(key), list(fields))}")
+            raise ConfigError(f"{file}: {key}: not a key of a run; ebm-train writes none such")
     lacking = [key for key in ("model", "objective", "sampler", "dataset", "name", "seed") if values.get(key) is None]
     if lacking:
         raise ConfigError(f"{file}: not the config of a run: it lacks {', '.join(lacking)}")
     for path, value in leaves(values):
         check_leaf(path, value, file)
     if "name" not in given and not stays_inside(str(values["name"])):
-        raise ConfigError(f"{file}: name={values['name']}: a run's name is a folder below outputs/")
+        raise ConfigError(f"{file}: name={values['name']!r}: a run's name is a folder below outputs/")
     for group in AROUND:
         for path, value in leaves(values.get(group), group):
             if not is_given(path, given):

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from ebm_cli.config import ConfigError
 from ebm_cli.utils.files import atomic
 
 
@@ -63,9 +64,16 @@ class History(Logger):
 
 
 def read_rows(file: Path) -> list[dict]:
-    """The rows of a metrics.csv: numbers by column, empty cells left out; no file, no rows."""
+    """The rows of a metrics.csv: numbers by column, empty cells left out; no file, no rows.
+
+    Raises:
+        ConfigError: naming a file that is none.
+    """
     if not file.is_file():
         return []
-    with file.open(newline="") as lines:
-        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(lines)]
-    return [row | {"step": int(row["step"])} for row in rows]
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(lines)]
+        return [row | {"step": int(row["step"])} for row in rows]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise ConfigError(f"{file}: not a history that ebm-train wrote; restore it, or move it away") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from ebm_cli.tables.results import Results
 from ebm_cli.tables.rows import Row
 from ebm_cli.tables.table import Table
+from ebm_cli.utils.files import read_json
 
 
 def fill(table: Table, results: Results, seeds: list[int], only: list[str] | None) -> list[str]:
@@ -76,7 +77,7 @@ def merge(files: list[Path], seconds: float) -> tuple[dict, dict, dict]:
     """The content of several metrics.json."""
     metrics, skipped, origin = {}, {}, {}
     for file in files:
-        content = json.loads(file.read_text())
+        content = read_json(file)
         metrics, skipped = metrics | content["metrics"], skipped | content["skipped"]
         origin = {"commit": content["commit"], "versions": content["versions"], "train_seconds": round(seconds, 1)}
     return metrics, skipped, origin

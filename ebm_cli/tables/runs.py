@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
+from ebm_cli.config import ConfigError
+from ebm_cli.config.kept import read_kept
 from ebm_cli.tables.results import Results
 from ebm_cli.tables.rows import Row
-from ebm_cli.tables.sweeps import read_metrics, read_overrides
+from ebm_cli.tables.sweeps import metrics_in, read_metrics, read_overrides
 from ebm_cli.tables.table import Table
+from ebm_cli.utils.files import read_json
 
 SPELLING = {"True": "true", "False": "false", "None": "null"}  # sweeps write them as Python does
 
@@ -34,8 +36,10 @@ class Runs(Table):
         evaluated = read_evaluations(evaluations)
         self.found: dict[str, dict[int, dict]] = {}
         for directory in find_directories(runs, "config.yaml"):
-            metrics = read_training(directory) | evaluated.get(directory.resolve(), {})
-            self.found.setdefault(overrides_without_seed(directory), {})[read_seed(directory)] = metrics
+            with passing_over(directory):
+                seed, name = read_kept(directory / "config.yaml")["seed"], overrides_without_seed(directory)
+                metrics = read_training(directory) | evaluated.get(identity(directory), {})
+                self.found.setdefault(name, {})[seed] = metrics
         measured = {metric for seeds in self.found.values() for metrics in seeds.values() for metric in metrics}
         shared = in_all([overrides.split(" ") for overrides in self.found])
         super().__init__(
@@ -89,22 +93,38 @@ def describe(shared: list[str]) -> str | None:
     return f"All with {' '.join(shared)}." if shared else None
 
 
-def read_seed(run: Path) -> int:
-    return yaml.safe_load((run / "config.yaml").read_text())["seed"]
+@contextmanager
+def passing_over(directory: Path) -> Iterator[None]:
+    """Leaves out what cannot be read, with a warning that names the file."""
+    try:
+        yield
+    except ConfigError as error:
+        sys.stderr.write(f"warning: {directory} is left out: {error}\n")
+
+
+def identity(run: Path | str) -> tuple[str, ...]:
+    """What tells a run from others wherever the folder of all runs lies: the name and the stamp."""
+    return Path(run).parts[-2:]
 
 
 def read_training(run: Path) -> dict:
     """What a run wrote when it was finished, with the updates that it made; nothing before."""
     metrics = read_metrics(run)
-    made = [value["protocol"]["update"] for value in metrics.values() if "update" in value["protocol"]]
+    made = [value["protocol"]["update"] for value in metrics.values() if "update" in (value.get("protocol") or {})]
     return metrics | ({"updates": {"value": max(made)}} if made else {})
 
 
-def read_evaluations(patterns: Sequence[str]) -> dict[Path, dict]:
+def folder_name(run: str) -> str:
+    """The folder of a run that is named by itself or by a checkpoint in it."""
+    return str(Path(run).parent.parent) if run.endswith(".ckpt") else run
+
+
+def read_evaluations(patterns: Sequence[str]) -> dict[tuple[str, ...], dict]:
     """The metrics of all evaluations by the run that they are of."""
-    evaluated: dict[Path, dict] = {}
+    evaluated: dict[tuple[str, ...], dict] = {}
     for directory in find_directories(patterns, "metrics.json"):
-        content = json.loads((directory / "metrics.json").read_text())
-        if content.get("run"):
-            evaluated.setdefault(Path(content["run"]).resolve(), {}).update(content["metrics"])
+        with passing_over(directory):
+            metrics, run = metrics_in(directory / "metrics.json"), read_json(directory / "metrics.json").get("run")
+            if isinstance(run, str):
+                evaluated.setdefault(identity(folder_name(run)), {}).update(metrics)
     return evaluated

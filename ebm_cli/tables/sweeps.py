@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from pathlib import Path
 
-import yaml
 from hydra.experimental.callback import Callback
 
+from ebm_cli.config import ConfigError
+from ebm_cli.config.kept import read_yaml
 from ebm_cli.utils import markdown
-from ebm_cli.utils.files import write_text
+from ebm_cli.utils.files import read_json, write_text
 
 METRICS = ("validation/", "energy/gap", "classifier/accuracy", "density/", "steps_per_second")  # columns, if there
 
@@ -56,13 +56,28 @@ def summarize_job(job: Path) -> dict:
 def read_overrides(run: Path) -> list[str]:
     """The overrides of a run, or of a job of a sweep."""
     file = run / ".hydra" / "overrides.yaml"
-    return (yaml.safe_load(file.read_text()) if file.is_file() else None) or []
+    given = (read_yaml(file) if file.is_file() else None) or []
+    if not isinstance(given, list) or not all(isinstance(override, str) for override in given):
+        raise ConfigError(f"{file}: not a list of overrides")
+    return given
 
 
 def read_metrics(run: Path) -> dict[str, dict]:
     """The last values of a run that has finished; nothing before."""
     file = run / "metrics.json"
-    return json.loads(file.read_text())["metrics"] if file.is_file() else {}
+    return metrics_in(file) if file.is_file() else {}
+
+
+def metrics_in(file: Path) -> dict[str, dict]:
+    """The numbers of a metrics.json.
+
+    Raises:
+        ConfigError: naming a file that is none.
+    """
+    metrics = read_json(file).get("metrics")
+    if not isinstance(metrics, dict) or not all(isinstance(v, dict) and "value" in v for v in metrics.values()):
+        raise ConfigError(f"{file}: not a metrics.json of this package")
+    return metrics
 
 
 def as_csv(rows: list[dict]) -> str:
@@ -94,10 +109,7 @@ def is_finished(directory: Path, config_text: str) -> bool:
 
 def lowest(directory: Path) -> float | None:
     """The lowest value of a run's validation metric, from its history; None if it has none."""
-    file = directory / "metrics.csv"
-    if not file.is_file():  # nothing is logged by trainer.fast_dev_run and trainer.barebones
-        return None
-    with file.open(newline="") as lines:
-        rows = csv.DictReader(lines)
-        values = [float(v) for row in rows for k, v in row.items() if k.startswith("validation/") and v]
-    return min(values, default=None)
+    from ebm_cli.runs.history import read_rows  # only training comes here, and has Lightning
+
+    rows = read_rows(directory / "metrics.csv")  # none by trainer.fast_dev_run and trainer.barebones
+    return min((v for row in rows for k, v in row.items() if k.startswith("validation/")), default=None)

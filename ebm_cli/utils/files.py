@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from ebm_cli.config import ConfigError
+
 
 @contextmanager
 def atomic(file: Path, mode: str = "w", **options) -> Iterator[IO]:
@@ -42,6 +44,23 @@ def atomic(file: Path, mode: str = "w", **options) -> Iterator[IO]:
         os.replace(beside, file)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def read_json(file: Path) -> dict:
+    """What a JSON file holds.
+
+    Raises:
+        ConfigError: naming a file that is not there, or holds no JSON object.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    except ValueError as error:  # also text that is no UTF-8
+        raise ConfigError(f"{file}: not readable as JSON; delete it, or restore it") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: not what a command of this package writes")
+    return content
 
 
 def write_json(file: Path, content: dict) -> None:
