@@ -87,7 +87,7 @@ class DataModule(pl.LightningDataModule, abc.ABC):
     shape: ClassVar[tuple[int, ...]]
     n_classes: ClassVar[int | None] = None
     class_names: ClassVar[list[str] | None] = None
-    density: ClassVar[object] = None
+    density = None  # not annotated: toys have a keyword of this name
     paths: ClassVar[tuple[str, ...]] = ()
     levels: ClassVar[int] = 256
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ebm_cli.datasets.stored import StoredData
+from ebm_cli.utils.whole import read_arrays
 
 
 class ImageNet32(StoredData):
@@ -33,8 +33,8 @@ class ImageNet32(StoredData):
 
     def read(self, path) -> tuple[Tensor, Tensor]:
         """Images ``(N, 3, 32, 32)`` and labels from 0 of one file."""
-        with np.load(path) as arrays:
-            x, y = torch.from_numpy(arrays["data"]), torch.as_tensor(arrays["labels"]).long()
+        arrays = read_arrays(path)
+        x, y = torch.from_numpy(arrays["data"]), torch.as_tensor(arrays["labels"]).long()
         return x.view(-1, *self.shape), y - 1
 
     def fetch(self, part):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ebm_cli.datasets.batches import count_of, cut
 from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule
+from ebm_cli.utils.whole import read_arrays
 
 
 @dataclass(kw_only=True, eq=False)
@@ -82,9 +82,9 @@ def read_npz(file: Path) -> tuple[Tensor, Tensor | None]:
     """
     if not file.is_file():
         raise FileNotFoundError(f"dataset.file={file}: no such file; it is an .npz with samples or x, and perhaps y")
-    with np.load(file) as arrays:
-        key = next((key for key in ("samples", "x") if key in arrays), None)
-        if key is None:
-            raise ValueError(f"dataset.file={file}: holds {', '.join(arrays)}, and neither samples nor x")
-        x, y = torch.from_numpy(arrays[key]), torch.from_numpy(arrays["y"]).long() if "y" in arrays else None
+    arrays = read_arrays(file)
+    key = next((key for key in ("samples", "x") if key in arrays), None)
+    if key is None:
+        raise ValueError(f"dataset.file={file}: holds {', '.join(arrays)}, and neither samples nor x")
+    x, y = torch.from_numpy(arrays[key]), torch.from_numpy(arrays["y"]).long() if "y" in arrays else None
     return (x if x.dtype == torch.uint8 else x.float()), y

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -40,7 +40,7 @@ class Toy(DataModule):
     n_train: int = 100_000
     n_validation: int = 10_000
     n_test: int = 10_000
-    density: Density
+    density: Density = field()  # required: the base class has one of None
 
     def __post_init__(self):
         super().__post_init__()

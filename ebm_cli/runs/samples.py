@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,14 +30,19 @@ def read_samples(name: str, data):
     Raises:
         ConfigError: for a file that is missing, foreign, or of another shape or range.
     """
-    import numpy as np
     import torch
 
+    from ebm_cli.utils.whole import read_arrays
+
     try:
-        content = np.load(Path(name).expanduser(), allow_pickle=False)
-        array = content if isinstance(content, np.ndarray) else content["samples" if "samples" in content else "x"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"samples={name}: not a readable .npz with an array `samples` ({error})") from error
+        arrays = read_arrays(Path(name).expanduser())
+        array = arrays["samples" if "samples" in arrays else "x"]
+    except ConfigError as error:
+        raise ConfigError(f"samples={error}") from error
+    except KeyError as error:
+        raise ConfigError(
+            f"samples={name}: not a readable .npz with an array `samples`: {', '.join(arrays)}"
+        ) from error
     x = arrange(torch.as_tensor(array), tuple(data.shape), name)
     if not len(x):
         raise ConfigError(f"samples={name}: no samples in it, expected (N, {', '.join(map(str, data.shape))})")

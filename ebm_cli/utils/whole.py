@@ -1,4 +1,4 @@
-"""Files of tensors that torch wrote: read only if they are whole, and nothing in them is executed."""
+"""Files of tensors and arrays: read only if they are whole, and nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ebm_cli.config import ConfigError
@@ -39,6 +40,23 @@ def read_tensors(file: Path):
     if broken:
         raise ConfigError(f"{file}: damaged (checksum of {broken} is wrong)")
     return content
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name, or the one of an .npy file under the name ``samples``.
+
+    The records of an .npz carry checksums; an .npy carries none, so that only a wrong length shows.
+
+    Raises:
+        ConfigError: naming the file: missing, damaged, or with anything but numbers in it.
+    """
+    try:
+        content = np.load(file, allow_pickle=False)
+        return {"samples": content} if isinstance(content, np.ndarray) else {key: content[key] for key in content}
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file}: no such file") from error
+    except Exception as error:  # numpy raises whatever a damaged file makes zlib and Python raise
+        raise ConfigError(f"{file}: not a readable .npz or .npy of numbers ({first_line(error)})") from error
 
 
 def find_broken_record(file: Path) -> str | None:
