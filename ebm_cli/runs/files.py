@@ -63,7 +63,7 @@ def read_checkpoint(file: Path, given: Collection[str] = ()) -> dict:
 
 def refuse_other_weights(found: dict[str, Tensor], wanted: dict[str, Tensor], file: Path | str, prefix="") -> None:
     """Raises ConfigError for the first weight of a checkpoint that a model lacks, has otherwise or has no place for."""
-    for name in sorted({*found, *wanted}):
+    for name in dict.fromkeys([*wanted, *found]):
         if name not in found:
             raise ConfigError(f"{file}: has no {prefix}{name}, which this model has; keep model= as the run had it")
         if name not in wanted:
