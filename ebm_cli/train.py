@@ -69,7 +69,7 @@ def train(cfg) -> float | None:
     module = EnergyModule(plain(cfg) | {"run": None}, facts_of(data))
     trainer = make_trainer(cfg, directory)
     with hold(directory) if trainer.is_global_zero else nullcontext():
-        start = find_start(module, directory)
+        start = find_start(module, directory, trainer.max_epochs)
         if trainer.is_global_zero:
             warn_of_long_steps(module.config, data)
             prepare(directory, cfg)

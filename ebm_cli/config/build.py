@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from omegaconf import OmegaConf
 
+from ebm_cli.config.bounds import out_of_bounds
 from ebm_cli.config.errors import ConfigError, one_line, unknown
 from ebm_cli.config.schema import BUILDS
 
@@ -29,6 +30,10 @@ SUPPLIED = (
     "directory",
     "save_dir",
 )  # keywords that the program fills in
+
+
+COLLECTIONS = (list, tuple, dict, Sequence, Mapping)
+VALUES = (int, float, bool, str)  # what a config can hold beside lists and mappings
 
 
 def build(node, path: str = "", kind: type | tuple[type, ...] | None = None, **supplied):
@@ -154,6 +159,8 @@ def locate(name: str):
             if error.name and ".".join(parts[:split]).startswith(error.name):
                 continue
             raise ConfigError(f"{name}: needs the package {error.name}, which is not installed") from error
+        except Exception as error:
+            raise ConfigError(f"{name}: cannot be imported ({type(error).__name__}: {one_line(error)})") from error
         for part in parts[split:]:
             found = getattr(found, part, None)
         return found
@@ -189,7 +196,9 @@ def check_keywords(target, values: dict, path: str) -> None:
     hints = collect_annotations(target)
     for key, value in values.items():
         if key in hints and (wrong := mismatch(value, hints[key])):
-            raise ConfigError(f"{path}.{key}={value}: {wrong}")
+            raise ConfigError(f"{path}.{key}={shown(value)}: {wrong}")
+        if key not in SUPPLIED and (wrong := out_of_bounds(key, value)):
+            raise ConfigError(f"{path}.{key}={shown(value)}: {wrong}")
 
 
 def collect_annotations(target) -> dict:
@@ -209,7 +218,13 @@ def mismatch(value, hint) -> str | None:
     import pydantic
 
     if not is_plain(hint):
-        return None
+        # of an annotation such as float | Tensor | Callable a config can hold the plain parts
+        arguments = typing.get_args(hint)
+        parts = [part for part in arguments if is_plain(part)]
+        lists = isinstance(value, list) and any(typing.get_origin(part) in COLLECTIONS for part in arguments)
+        if not parts or lists or value is not None and not isinstance(value, (*VALUES, list)):
+            return None
+        hint = typing.Union[tuple(parts)]  # noqa: UP007
     try:  # as JSON: an integer serves as a float and a list as a tuple, but true is no number and "3" no integer
         pydantic.TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
@@ -217,6 +232,11 @@ def mismatch(value, hint) -> str | None:
     except TypeError:  # no value of a config: an object that a caller from Python passes
         return None
     return None
+
+
+def shown(value) -> str:
+    """A value as the command line spells it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def describe(errors: list[dict], nullable: bool) -> str:
@@ -227,7 +247,8 @@ def describe(errors: list[dict], nullable: bool) -> str:
         return errors[0]["msg"]
     wanted = [w.replace("a valid ", "an " if w.startswith(("a valid i", "a valid a")) else "a ") for w in wanted]
     choices = dict.fromkeys([*wanted, "null"] if nullable else wanted)
-    return f"expected {' or '.join(choices)}, got {type(errors[0]['input']).__name__}"
+    found = type(errors[0]["input"]).__name__
+    return f"expected {' or '.join(choices)}, got {'null' if found == 'NoneType' else found}"
 
 
 def is_plain(hint) -> bool:
@@ -235,6 +256,6 @@ def is_plain(hint) -> bool:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         return True
-    if origin in (typing.Union, types.UnionType, list, tuple, dict, Sequence, Mapping):
+    if origin in (typing.Union, types.UnionType, *COLLECTIONS):
         return all(is_plain(part) for part in typing.get_args(hint) if part is not Ellipsis)
     return hint in (int, float, bool, str, type(None))

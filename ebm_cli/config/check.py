@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
+from ebm_cli.config.bounds import out_of_bounds
 from ebm_cli.config.build import check_keywords, default_kind, nested_kinds, plain, resolve
 from ebm_cli.config.errors import ConfigError, unknown
 from ebm_cli.config.schema import RECIPE
@@ -22,6 +24,8 @@ def check(cfg: DictConfig, schema) -> None:
     for key in cfg:
         if key not in fields:
             raise ConfigError(unknown(str(key), list(fields)))
+        if not OmegaConf.is_missing(cfg, key) and (wrong := out_of_bounds(str(key), cfg[key])):
+            raise ConfigError(f"{key}={cfg[key]}: {wrong}")
     for key in cfg.get("recipe") or {}:
         if key not in RECIPE:
             raise ConfigError(unknown(f"recipe.{key}", RECIPE))
@@ -99,9 +103,25 @@ def compose_choices(config_name: str, experiment: str) -> dict:
 
 def check_composed(cfg: DictConfig, schema, hydra_cfg) -> None:
     """All checks that a composed config must pass before anything is built."""
+    check_given(list(hydra_cfg.overrides.task), schema)
     check_sweep(cfg, hydra_cfg)
     check_leftovers(hydra_cfg)
     check(cfg, schema)
+
+
+def check_given(overrides: list[str], schema) -> None:
+    """Raises ConfigError for a key that is taken away and cannot be missed, or a switch that is neither true nor false.
+
+    OmegaConf would take 2 for true.
+    """
+    hints = typing.get_type_hints(schema)
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        field = schema.__dataclass_fields__.get(key)
+        if field is not None and field.default == MISSING and (override[0] == "~" or value == "null"):
+            raise ConfigError(f"{override}: this command needs {key}; leave that out")
+        if hints.get(key) is bool and value.lower() not in ("true", "false"):
+            raise ConfigError(f"{key}={value}: must be true or false")
 
 
 def check_sweep(cfg: DictConfig, hydra_cfg) -> None:

@@ -9,11 +9,15 @@ class ConfigError(ValueError):
     """A wrong key or value in a config or on the command line; the message is the one line that the user sees."""
 
 
-def unknown(key: str, choices) -> str:
-    """One line for an unknown key: its name, the nearest known one, and all of them."""
+def unknown(key: str, choices, instead=()) -> str:
+    """One line for an unknown key: its name, the nearest known one, and all of them.
+
+    Args:
+        instead: full keys that may have been meant.
+    """
     name, where = key.rsplit(".", 1)[-1], key.rsplit(".", 1)[0] if "." in key else ""
-    near = difflib.get_close_matches(name, list(choices), 1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    near = list(instead) or difflib.get_close_matches(name, list(choices), 1)
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
     takes = f"{where} takes" if where else "keys are"
     return f"{key}: unknown key{hint}; {takes}: {', '.join(choices)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 from omegaconf import OmegaConf
@@ -10,6 +11,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from ebm_cli.config.errors import ConfigError, one_line, unknown
 from ebm_cli.config.options import composing, options, search_path
 from ebm_cli.config.schema import TrainConfig
+
+TELLING = {"MisconfigurationException", "SearchPathException", "DivergenceError"}  # errors whose text says it all
 
 
 def explain(
@@ -24,8 +27,15 @@ def explain(
         schema: the keys that it may have.
         folders: the user's own option folders.
     """
-    from hydra.errors import ConfigCompositionException, MissingConfigException
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 
+    if isinstance(error, ConfigError):
+        return one_line(error)
+    if isinstance(error, OSError) and error.errno:
+        return explain_file(error)
+    if isinstance(error, OverrideParseException):
+        right = "write key=value, and quote a value that holds commas, braces or quotes: 'key=\"value\"'"
+        return f"{error.override}: not readable as an override; {right}"
     group, _, option = (getattr(error, "missing_cfg_file", None) or "").rpartition("/")
     # Hydra lists the options for one choice, but not for one of several: callbacks=[default,nope]
     if isinstance(error, MissingConfigException) and (error.options or options(group, folders)):
@@ -35,18 +45,35 @@ def explain(
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__
     key = str(getattr(cause, "full_key", None) or "")
     if key and isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        if key.startswith("hydra."):
+            return f"{key}: unknown key of Hydra's; ebm-train --hydra-help lists them"
         group, _, option = key.partition(".")
         if option and option in options(group, folders):  # one of several that may be chosen at once
             also = f"default,{option}" if group == "callbacks" else option
             return f"{key}: not chosen; choose it too with {group}=[{also}]"
-        return unknown(key, siblings(key, overrides, config_name, schema, folders))
+        node = parent_of(key, overrides, config_name, folders)
+        if OmegaConf.is_list(node):
+            parent = key.rpartition(".")[0]
+            given = str(OmegaConf.to_container(node)).replace(" ", "")
+            return f"{key}: one entry of a list cannot be set by itself; give the list: {parent}={given}"
+        if "." not in key:
+            return unknown(key, root_keys(schema), deeper(key, overrides, config_name, folders))
+        return unknown(key, siblings(key, node, folders))
     if key and isinstance(cause, ValidationError):
         value = "" if (given := chosen(overrides).get(key)) is None else f"={given}"
-        return f"{key}{value}: {one_line(str(cause.msg))}"
-    if isinstance(error, ConfigCompositionException):
-        return misplaced(overrides, schema, folders) or one_line(error)
-    name = "" if isinstance(error, (ConfigError, RuntimeError, OSError, ValueError)) else f"{type(error).__name__}: "
-    return name + one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return f"{key}{value}: {one_line(str(cause.msg).splitlines()[0])}"
+    if isinstance(error, ConfigCompositionException) or "group override must be" in str(error):
+        return misplaced(overrides, schema, folders) or no_option(overrides, folders) or one_line(error)
+    if type(error).__name__ in TELLING or isinstance(error, (RuntimeError, OSError, ValueError)):
+        return one_line(error) or type(error).__name__
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def explain_file(error: OSError) -> str:
+    """A file and what is wrong with it; what was written before is whole."""
+    file = error.filename if error.filename is not None else "a file"
+    full = "; make room and go on: what was written before is whole" if error.errno == errno.ENOSPC else ""
+    return f"{file}: {(error.strerror or 'cannot be used').lower()}{full}"
 
 
 def chosen(overrides: Sequence[str]) -> dict[str, str]:
@@ -67,24 +94,50 @@ def misplaced(overrides: Sequence[str], schema, folders=()) -> str | None:
     return None
 
 
-def siblings(key: str, overrides: Sequence[str], config_name: str, schema, folders=()) -> list[str]:
-    """The keys that could stand in place of the last part of ``key``, in the config that the command line chose."""
+def no_option(overrides: Sequence[str], folders=()) -> str | None:
+    """What is wrong with the first group that is given something else than the name of an option."""
+    for key, value in chosen(overrides).items():
+        if not key:
+            return f"={value}: the key is missing; write key=value"
+        known = options(key, folders)
+        if known and (value in ("", "null") or value[0] in "{0123456789"):
+            return f"{key}={value}: name an option; choose one of: {', '.join(known)}"
+    return None
+
+
+def compose_choices(overrides: Sequence[str], config_name: str, folders=()):
+    """The config that the groups of the command line choose, without its single values; None if they are wrong too."""
     from hydra import compose
     from hydra.errors import HydraException
 
-    parents = key.split(".")[:-1]
-    if not parents:
-        return root_keys(schema)
     with composing():
         choices = [o for o in overrides if not o.startswith("~") and options(o.partition("=")[0].lstrip("+"), folders)]
         try:
-            node = compose(config_name, [*choices, *search_path(folders)])
-        except (HydraException, OmegaConfBaseException):  # the choices themselves are wrong too
-            return []
-        for part in parents:
-            node = node.get(part) if OmegaConf.is_dict(node) else None
+            return compose(config_name, [*choices, *search_path(folders)])
+        except (HydraException, OmegaConfBaseException):
+            return None
+
+
+def parent_of(key: str, overrides: Sequence[str], config_name: str, folders=()):
+    """The node that the last part of ``key`` was looked for in; None if there is none."""
+    node = compose_choices(overrides, config_name, folders)
+    for part in key.split(".")[:-1]:
+        node = node.get(part) if OmegaConf.is_dict(node) else None
+    return node
+
+
+def siblings(key: str, node, folders=()) -> list[str]:
+    """The keys that could stand in place of the last part of ``key``, which is not in ``node``."""
     keys = [str(k) for k in node if k != "_target_"] if OmegaConf.is_dict(node) else []
-    return keys or options(parents[0], folders)  # several at once, each under its own name: metrics, callbacks
+    return keys or options(key.split(".")[0], folders)  # several at once, each under its own name: metrics, callbacks
+
+
+def deeper(name: str, overrides: Sequence[str], config_name: str, folders=()) -> list[str]:
+    """Full keys whose last part is ``name``: ``optimizer.lr`` for ``lr``; a recipe's only where no other has it."""
+    cfg = compose_choices(overrides, config_name, folders)
+    nodes = OmegaConf.to_container(cfg) if cfg is not None else {}
+    found = [f"{group}.{name}" for group, node in nodes.items() if isinstance(node, dict) and name in node]
+    return [key for key in found if not key.startswith("recipe.")] or found
 
 
 def root_keys(schema) -> list[str]:

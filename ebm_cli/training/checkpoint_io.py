@@ -39,7 +39,8 @@ class CheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             beside.unlink(missing_ok=True)
             there = f"{file} is intact" if file.is_file() else "there is no earlier one"
-            raise RuntimeError(f"checkpoint not written ({first_line(error)}); {there}: make room and go on") from error
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise RuntimeError(f"{file}: not written ({reason}); {there}: make room and go on") from error
         if file.name == "last.ckpt":
             rotate(file, self.earlier)
         os.replace(beside, file)

@@ -6,6 +6,8 @@ import inspect
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -17,6 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ebm_cli.config import ConfigError, build, plain
 from ebm_cli.config.build import resolve
+from ebm_cli.config.errors import one_line
 from ebm_cli.runs import history, loggers
 from ebm_cli.runs.files import read_checkpoint, refuse_other_weights
 from ebm_cli.runs.find import point_latest
@@ -25,6 +28,7 @@ from ebm_cli.training.callbacks import Interrupt
 from ebm_cli.training.checkpoint_io import CheckpointIO, find_newest_whole
 from ebm_cli.training.module import EnergyModule
 from ebm_cli.utils.files import write_text
+from ebm_cli.utils.whole import first_line
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
@@ -52,14 +56,30 @@ def make_trainer(cfg, directory: Path) -> pl.Trainer:
     if options["profiler"] in PROFILERS:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=directory, filename="profile")
     options["plugins"] = [CheckpointIO(), *(options["plugins"] or [])]
-    return pl.Trainer(
-        **options,
-        callbacks=callbacks,
-        logger=list(loggers.build_loggers(cfg.logger, directory, directory).values()),
-        default_root_dir=directory,
-        use_distributed_sampler=False,
-        enable_checkpointing=any(isinstance(c, pl.callbacks.Checkpoint) for c in callbacks),
-    )
+    with naming_option(options):
+        return pl.Trainer(
+            **options,
+            callbacks=callbacks,
+            logger=list(loggers.build_loggers(cfg.logger, directory, directory).values()),
+            default_root_dir=directory,
+            use_distributed_sampler=False,
+            enable_checkpointing=any(isinstance(c, pl.callbacks.Checkpoint) for c in callbacks),
+        )
+
+
+@contextmanager
+def naming_option(options: dict) -> Iterator[None]:
+    """Makes Lightning's complaint about hardware or a keyword one line that names the key."""
+    try:
+        yield
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        if options["accelerator"] == "gpu" and not torch.cuda.is_available():
+            raise ConfigError("trainer.accelerator=gpu: there is no GPU that torch can use; trainer=cpu") from error
+        text = str(error).split(". ")[0]
+        keys = ("strategy", "devices", "accelerator", "precision", "num_nodes", *options)
+        key = next((key for key in keys if key in text), None)
+        named = "trainer: " if key is None else f"trainer.{key}={options[key]}: "
+        raise ConfigError(named + one_line(text)) from error
 
 
 def make_timer(duration: str) -> Timer:
@@ -149,7 +169,7 @@ def settle_paths(cfg) -> None:
                 node[key] = str(Path(node[key]).expanduser().absolute())
 
 
-def find_start(module: EnergyModule, directory: Path) -> Path | None:
+def find_start(module: EnergyModule, directory: Path, max_epochs: int | None = None) -> Path | None:
     """The checkpoint that a run goes on from, None at its beginning; nothing is written before it is known to fit.
 
     Raises:
@@ -158,7 +178,11 @@ def find_start(module: EnergyModule, directory: Path) -> Path | None:
     history.read_rows(directory / "metrics.csv")
     start = find_newest_whole(directory / "checkpoints")
     if start is not None:
-        refuse_other_weights(read_checkpoint(start)["state_dict"], module.state_dict(), start)
+        content = read_checkpoint(start)
+        refuse_other_weights(content["state_dict"], module.state_dict(), start)
+        done = content.get("epoch", -1) + 1
+        if max_epochs is not None and 0 <= max_epochs < done:
+            raise ConfigError(f"trainer.max_epochs={max_epochs}: this run has {done} epochs behind it; give more")
     return start
 
 
@@ -172,6 +196,12 @@ def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path, start:
         trainer.fit(module, data, ckpt_path=start, weights_only=True)
     except DivergenceError as error:
         raise DivergenceError(f"{error}. {advise(module.config, directory / 'checkpoints')}") from error
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not any(name in str(error).lower() for name in ("gloo", "nccl", "connection")):
+            raise
+        reason = first_line(error)
+        right = f"what was saved is whole: go on with ebm-train run={directory}"
+        raise RuntimeError(f"another process of this run has died, or does not answer ({reason}); {right}") from error
     finally:
         loggers.finish()
     leave_if_interrupted(trainer, directory)

@@ -165,10 +165,10 @@ def layer(width: int, rate: float | None = None, sizes: tuple[int, int] = (1, 2)
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"width": True}, "layer.width=True: expected an integer, got bool"),
+        ({"width": True}, "layer.width=true: expected an integer, got bool"),
         ({"width": 1.5}, "layer.width=1.5: expected an integer, got float"),
         ({"rate": "fast"}, "layer.rate=fast: expected a number or null, got str"),
-        ({"rate": True}, "layer.rate=True: expected a number or null, got bool"),
+        ({"rate": True}, "layer.rate=true: expected a number or null, got bool"),
         ({"sizes": [1, "x"]}, r"layer.sizes=\[1, 'x'\]: expected an integer, got str"),
         ({"kind": "c"}, "layer.kind=c: expected 'a' or 'b', got str"),
     ],
@@ -181,7 +181,8 @@ def test_values_are_checked_against_annotations(value, message):
 def test_values_that_annotations_allow_pass():
     check_keywords(layer, {"width": 3, "rate": 1, "sizes": [1, 2], "kind": "b", "at": object()}, "layer")
     check_keywords(layer, {"rate": None, "width": 3}, "layer")
-    check_keywords(layer, {"rate": float("inf"), "width": 3}, "layer")
+    with pytest.raises(ConfigError, match="layer.rate=inf: must be a finite number"):
+        check_keywords(layer, {"rate": float("inf"), "width": 3}, "layer")
 
 
 # The command line --------------------------------------------------------------------------------------------------
