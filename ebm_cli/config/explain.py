@@ -6,7 +6,13 @@ import errno
 from collections.abc import Sequence
 
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from ebm_cli.config.errors import ConfigError, one_line, unknown
 from ebm_cli.config.options import composing, options, search_path
@@ -36,7 +42,7 @@ def explain(
     if isinstance(error, OverrideParseException):
         right = "write key=value, and quote a value that holds commas, braces or quotes: 'key=\"value\"'"
         return f"{error.override}: not readable as an override; {right}"
-    group, _, option = (getattr(error, "missing_cfg_file", None) or "").rpartition("/")
+    group, _, option = (getattr(error, "missing_cfg_file", None) or "").partition("/")
     # Hydra lists the options for one choice, but not for one of several: callbacks=[default,nope]
     if isinstance(error, MissingConfigException) and (error.options or options(group, folders)):
         known = sorted(name for name in error.options or options(group, folders) if not name.startswith("_"))
@@ -59,9 +65,17 @@ def explain(
         if "." not in key:
             return unknown(key, root_keys(schema), deeper(key, overrides, config_name, folders))
         return unknown(key, siblings(key, node, folders))
+    if isinstance(cause, InterpolationResolutionError):  # which does not always know its key
+        given = next((f"{override}: " for override in overrides if "${" in override), "")
+        return given + one_line(str(cause).splitlines()[0])
     if key and isinstance(cause, ValidationError):
         value = "" if (given := chosen(overrides).get(key)) is None else f"={given}"
         return f"{key}{value}: {one_line(str(cause.msg).splitlines()[0])}"
+    if "Could not delete" in str(error):
+        given = next((o for o in overrides if o.startswith("~") and o[1:].split("=")[0] in str(error)), "~")
+        return f"{given}: there is no such key to leave out"
+    if isinstance(error, KeyError):
+        return f"{error.args[0]}: missing from the config, and needed; do not leave it out"
     if isinstance(error, ConfigCompositionException) or "group override must be" in str(error):
         return misplaced(overrides, schema, folders) or no_option(overrides, folders) or one_line(error)
     if type(error).__name__ in TELLING or isinstance(error, (RuntimeError, OSError, ValueError)):

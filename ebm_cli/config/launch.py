@@ -64,7 +64,7 @@ def launch(verb: str, task: Callable, schema, choose: Callable[[list[str]], tupl
         except Exception as error:
             if wants_stack or not single:
                 raise
-            stop(verb, explain(error))
+            stop(verb, explain(error, list(HydraConfig.get().overrides.task), config_name, schema))
 
     try:
         with environment("HYDRA_FULL_ERROR", "1"):  # Hydra then hands its errors to us instead of printing them
@@ -72,7 +72,7 @@ def launch(verb: str, task: Callable, schema, choose: Callable[[list[str]], tupl
     except Exception as error:
         if wants_stack:
             raise
-        overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+        overrides = [a for a in arguments if ("=" in a or a.startswith("~")) and not a.startswith("-")]
         stop(verb, explain(error, overrides, config_name, schema, folders_in(arguments)))
 
 

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Adjusted(Sampler):
 
     n_steps: int = 100
     step_size: Schedule = field()  # required: the default of the base would be inherited else
-    boundary: str | None = None
+    boundary: Literal["clamp", "reflect"] | None = None
     adapt_steps: int = 0
     target_acceptance: float
 

@@ -1,6 +1,7 @@
 """Langevin dynamics down a ladder of noise levels or temperatures, and plain descent."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -138,7 +139,7 @@ class GradientDescent(Sampler):
     step_size: Schedule = 0.01
     temperature: Schedule = fixed(1.0)
     grad_clip: float | None = None
-    boundary: str | None = None
+    boundary: Literal["clamp", "reflect"] | None = None
 
     def check(self, energy: Energy) -> None:
         super().check(energy)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ class Langevin(Sampler):
     clamp_noise: bool = True
     grad_clip: float | None = None
     clip_by: str = "value"
-    boundary: str | None = None
+    boundary: Literal["clamp", "reflect"] | None = None
 
     def __post_init__(self):
         super().__post_init__()
