@@ -50,7 +50,11 @@ def measure(run: Path) -> dict[str, float]:
     return {
         "memory": pages * resource.getpagesize() / 2**20,
         "open": len(os.listdir("/proc/self/fd")),
-        "files": sum(1 for path in run.rglob("*") if path.is_file() and "config." not in path.name),
+        "files": sum(
+            1
+            for path in run.rglob("*")
+            if path.is_file() and path.parent.name != "samples" and "config." not in path.name
+        ),
     }
 
 
@@ -81,7 +85,9 @@ def many(number: int) -> int:
     since = time.monotonic()
     call("sample", "run=latest", f"num_samples={number}", "sampler.n_steps=5")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{number} samples in {time.monotonic() - since:.0f} s: peak {peak:.0f} MB, {peak - before:.0f} MB of them for it")
+    print(
+        f"{number} samples in {time.monotonic() - since:.0f} s: peak {peak:.0f} MB, {peak - before:.0f} MB more than before"
+    )
     return 0
 
 

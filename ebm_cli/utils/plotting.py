@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ebm_cli.utils.files import atomic
 
+SHOWN = 400  # images in one picture, at most
+
 
 def new_figure(*size: float, rows: int = 1, columns: int = 1):
     """A matplotlib figure without a display, and its axes."""
@@ -44,9 +46,10 @@ def as_images(x: Tensor) -> Tensor:
 
 
 def grid(x: Tensor, value_range, file: Path, columns: int | None = None) -> Path:
-    """Images ``(N, C, H, W)`` in ``value_range`` as one PNG, small ones enlarged."""
+    """Images ``(N, C, H, W)`` in ``value_range`` as one PNG, small ones enlarged; of many the first SHOWN."""
     from torchvision.utils import make_grid, save_image
 
+    x = x[:SHOWN]
     low, high = value_range
     images = ((x - low) / (high - low)).clamp(0, 1)
     scale = max(1, round(48 / images.shape[-1]))
