@@ -75,10 +75,8 @@ def watch(event: str, values: tuple) -> None:
     elif event == "open":
         path, mode, flags = values
         writes = mode and set(mode) & set("wax+") or (flags or 0) & (os.O_WRONLY | os.O_RDWR)
-        if (
-            writes
-            or Path("outside").absolute() in Path(os.fsdecode(path) if isinstance(path, str | bytes) else "").parents
-        ):
+        place = Path(os.fsdecode(path)).absolute() if isinstance(path, str | bytes | os.PathLike) else Path("/dev/null")
+        if writes or Path("outside").absolute() in place.parents:
             note_path("write" if writes else "read", path)
 
 

@@ -85,9 +85,8 @@ def many(number: int) -> int:
     since = time.monotonic()
     call("sample", "run=latest", f"num_samples={number}", "sampler.n_steps=5")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{number} samples in {time.monotonic() - since:.0f} s: peak {peak:.0f} MB, {peak - before:.0f} MB more than before"
-    )
+    seconds = time.monotonic() - since
+    print(f"{number} samples in {seconds:.0f} s: peak {peak:.0f} MB, {peak - before:.0f} MB more than before")
     return 0
 
 

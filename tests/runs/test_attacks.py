@@ -1,4 +1,4 @@
-"""Attacks by files (scripts/attacks.py), each through one command; and that the watch would see one that comes through."""
+"""Attacks by files (scripts/attacks.py), each through one command; and the watch would see one that comes through."""
 
 from __future__ import annotations
 
