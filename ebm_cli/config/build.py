@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -130,6 +131,9 @@ def resolve(target: str | None, path: str, kind: type | tuple[type, ...] | None 
     """
     if not isinstance(target, str):
         raise ConfigError(f"{path}._target_: missing; name the class to build")
+    package = target.split(".")[0]
+    if within(target, allowed_packages()) and importlib.util.find_spec(package) is None:
+        raise ConfigError(f"{path}._target_={target}: there is no package {package}; put its folder on PYTHONPATH")
     private = any(part.startswith("_") for part in target.split("."))
     found = locate(target) if within(target, allowed_packages()) and not private else None
     home = getattr(found, "__module__", None)

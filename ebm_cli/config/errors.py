@@ -22,5 +22,11 @@ def unknown(key: str, choices, instead=()) -> str:
     return f"{key}: unknown key{hint}; {takes}: {', '.join(choices)}"
 
 
+def describe_yaml(error, file) -> str:
+    """The file, the line, and what YAML cannot read there."""
+    line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+    return f"{file}{line}: not readable as YAML ({one_line(error.problem)})"
+
+
 def one_line(error) -> str:
     return " ".join(str(error).split())

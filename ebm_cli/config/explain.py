@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -14,7 +15,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from ebm_cli.config.errors import ConfigError, one_line, unknown
+from ebm_cli.config.errors import ConfigError, describe_yaml, one_line, unknown
 from ebm_cli.config.options import composing, options, search_path
 from ebm_cli.config.schema import TrainConfig
 
@@ -39,6 +40,8 @@ def explain(
         return one_line(error)
     if isinstance(error, OSError) and error.errno:
         return explain_file(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        return describe_yaml(error, error.problem_mark.name if error.problem_mark else "an option file")
     if isinstance(error, OverrideParseException):
         right = "write key=value, and quote a value that holds commas, braces or quotes: 'key=\"value\"'"
         return f"{error.override}: not readable as an override; {right}"

@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 
 import yaml
 
-from ebm_cli.config.errors import ConfigError, one_line
+from ebm_cli.config.errors import ConfigError, describe_yaml
 from ebm_cli.config.schema import TrainConfig
 
 NAME = re.compile(r"[\w.+=,@ -]+(/[\w.+=,@ -]+)*")
@@ -38,8 +38,7 @@ def read_yaml(file: Path):
     try:
         return yaml.load(file.read_text(encoding="utf-8"), PlainLoader)
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{file}{line}: not readable as YAML ({one_line(error.problem)})") from error
+        raise ConfigError(describe_yaml(error, file)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not a text in YAML") from error
     except OSError as error:

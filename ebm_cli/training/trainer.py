@@ -28,7 +28,6 @@ from ebm_cli.training.callbacks import Interrupt
 from ebm_cli.training.checkpoint_io import CheckpointIO, find_newest_whole
 from ebm_cli.training.module import EnergyModule
 from ebm_cli.utils.files import write_text
-from ebm_cli.utils.whole import first_line
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
@@ -199,9 +198,8 @@ def fit(trainer: pl.Trainer, module: EnergyModule, data, directory: Path, start:
     except RuntimeError as error:
         if trainer.world_size == 1 or not any(name in str(error).lower() for name in ("gloo", "nccl", "connection")):
             raise
-        reason = first_line(error)
         right = f"what was saved is whole: go on with ebm-train run={directory}"
-        raise RuntimeError(f"another process of this run has died, or does not answer ({reason}); {right}") from error
+        raise RuntimeError(f"another process of this run has died, or does not answer; {right}") from error
     finally:
         loggers.finish()
     leave_if_interrupted(trainer, directory)

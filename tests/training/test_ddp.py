@@ -52,6 +52,16 @@ def launch(folder, verb, *words):
     return subprocess.Popen([command, *words], cwd=folder, env=env, start_new_session=True, **pipes)
 
 
+def test_a_dead_rank_ends_the_run_with_the_command_that_goes_on(tmp_path):
+    process = launch(tmp_path, "ebm-train", *SMALL, *DDP, "trainer.max_epochs=100000", "schedule.hold=1.0")
+    last = wait_for(tmp_path, "outputs/runs/*/a/checkpoints/last.ckpt", process)
+    (other,) = children(process.pid)
+    os.kill(other, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err, err[-2000:]
+    assert f"has died, or does not answer; what was saved is whole: go on with ebm-train run={last.parents[1]}" in err
+
+
 def test_sigterm_on_one_rank_saves_and_ends_both_and_samples_do_not_depend_on_devices(tmp_path):
     process = launch(tmp_path, "ebm-train", *SMALL, *DDP, "trainer.max_epochs=100000", "schedule.hold=1.0")
     last = wait_for(tmp_path, "outputs/runs/*/a/checkpoints/last.ckpt", process)

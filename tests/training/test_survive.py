@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(command, tmp_path, mo
 
     monkeypatch.setattr("ebm_cli.training.checkpoint_io.torch.save", full)
     status, _, err = command("ebm-train", *SMALL, "trainer.max_epochs=3", stamp="a")
-    assert status == 1 and "No space left on device" in err and "is intact" in err
+    assert status == 1 and "last.ckpt: not written (No space left on device)" in err and "is intact" in err
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
     assert not list(run.glob("checkpoints/*.part"))
 
@@ -180,3 +180,18 @@ def test_chains_are_shared_out_anew_without_loss(world):
         assert together.tolist() == list(range(12))
     assert all(population["log_z"] == 1.5 and population["cursor"] == 0 for population in populations)
     assert all(part["negatives"]["generator"] is None for part in parts)
+
+
+# What is left behind ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_no_handler_and_no_trainer_behind(command):
+    import gc
+
+    from pytorch_lightning import Trainer
+
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    assert command("ebm-train", *SMALL)[0] == 0
+    assert {signum: signal.getsignal(signum) for signum in before} == before
+    gc.collect()
+    assert not [kept for kept in gc.get_objects() if isinstance(kept, Trainer)]

@@ -22,9 +22,14 @@ class Interrupt(pl.Callback):
         self.agreed = False
         self.before: dict = {}
 
+    def setup(self, trainer, module, stage: str) -> None:
+        """Notes the handlers that were there before Lightning's own, which would keep the trainer alive."""
+        self.before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+
     def on_train_start(self, trainer, module) -> None:
         """Not earlier: Lightning's own handlers, which stop in the middle of an epoch, are in place by now."""
-        self.before = {signum: signal.signal(signum, self.receive) for signum in SIGNALS}
+        for signum in SIGNALS:
+            signal.signal(signum, self.receive)
 
     def teardown(self, trainer, module, stage: str) -> None:
         for signum, handler in self.before.items():
