@@ -80,7 +80,7 @@ def explain(
     if isinstance(error, KeyError):
         return f"{error.args[0]}: missing from the config, and needed; do not leave it out"
     if isinstance(error, ConfigCompositionException) or "group override must be" in str(error):
-        return misplaced(overrides, schema, folders) or no_option(overrides, folders) or one_line(error)
+        return no_option(overrides, folders) or misplaced(overrides, schema, folders) or one_line(error)
     if type(error).__name__ in TELLING or isinstance(error, (RuntimeError, OSError, ValueError)):
         return one_line(error) or type(error).__name__
     return f"{type(error).__name__}: {one_line(error)}"
