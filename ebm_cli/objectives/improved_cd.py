@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ebm_cli.buffers.negatives import Negatives
-from ebm_cli.energies.energy import Energy, needs_labels
+from ebm_cli.energies.energy import Energy, Given, needs_labels
 from ebm_cli.objectives.contrastive import ContrastiveDivergence, bind_labels, contrast, measure_chain
-from ebm_cli.objectives.objective import Loss, evaluate_all
+from ebm_cli.objectives.objective import Loss, measure_gap
 from ebm_cli.samplers.sampler import frozen
 
 
@@ -20,6 +20,10 @@ class ImprovedCD(ContrastiveDivergence):
 
     The negatives x are functions of the weights through the last steps of their chains. The weights of the energy that
     evaluates them are held fixed; their entropy is estimated by the distance to the nearest of other chains.
+
+    Of an energy that is a sum over scales, ``E = sum_s E_s`` (``MultiScale``), chains follow the sum, and the loss
+    takes the mean over scales of each of its parts, as the authors' code does: ``mean_s (E_s(data) - E_s(x))``,
+    ``energy_l2 mean_s (E_s(data)^2 + E_s(x)^2)`` and ``kl mean_s E_s(x(theta))``.
 
     Args:
         start, energy_l2, gradient_penalty, labels: as for contrastive divergence; chains come from the buffer.
@@ -52,13 +56,15 @@ class ImprovedCD(ContrastiveDivergence):
 
     def forward(self, energy: Energy, batch, negatives: Negatives) -> Loss:
         chain = self.draw(energy, batch, negatives, backprop_steps=self.backprop_steps)
-        positive, negative = evaluate_all(bind_labels(energy, batch.y, chain), batch.x, chain.x)
-        loss, metrics = contrast(positive, negative, self.energy_l2)
+        terms = terms_of(bind_labels(energy, batch.y, chain), torch.cat([batch.x, chain.x]))
+        positive, negative = terms.split([len(batch.x), len(chain.x)])
+        loss, _ = contrast(positive, negative, self.energy_l2)
+        metrics = measure_gap(positive.sum(1), negative.sum(1))
         loss = loss + self.penalize_slope(energy, batch)
         live = chain.x_live[: self.rows]
         conditional = energy.given(y=chain.y[: self.rows]) if needs_labels(energy) else energy
         with frozen(conditional):
-            value = conditional(live).mean()
+            value = terms_of(conditional, live).mean()
         spread = log_nearest(live, self.draw_others(negatives)).mean()
         metrics |= measure_chain(chain) | {"icd/energy": value.detach(), "icd/log_nearest": spread.detach()}
         return Loss(loss + self.kl * value - self.entropy * spread, metrics)
@@ -66,6 +72,12 @@ class ImprovedCD(ContrastiveDivergence):
     def draw_others(self, negatives: Negatives) -> Tensor:
         """Kept chains, as they are now."""
         return negatives.buffer.pick(min(self.neighbors, negatives.buffer.size), negatives.generator)[1].x
+
+
+def terms_of(energy: Energy, x: Tensor) -> Tensor:
+    """The energies of each scale, ``(B, S)``, of an energy that is their sum; ``(B, 1)`` of any other."""
+    inner, bound = (energy.energy, energy.bound) if isinstance(energy, Given) else (energy, {})
+    return inner.terms(x, **bound) if hasattr(inner, "terms") else energy(x)[:, None]
 
 
 def log_nearest(x: Tensor, others: Tensor) -> Tensor:

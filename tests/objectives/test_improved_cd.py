@@ -113,3 +113,56 @@ def test_a_reservoir_keeps_every_chain_with_equal_chance():
 def test_bad_settings_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         ImprovedCD(**options)
+
+
+class Scales(Energy):
+    """A sum of three energies ``w_s x^2 / 2`` whose parts are known."""
+
+    def __init__(self):
+        super().__init__((1,))
+        self.w = nn.Parameter(torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64))
+
+    def terms(self, x):
+        return 0.5 * self.w * x.square()
+
+    def forward(self, x):
+        return self.terms(x).sum(1)
+
+
+def test_of_several_scales_the_loss_takes_the_mean_of_every_part():
+    """Against the authors' formula in plain tensors: contrast, squares and KL are means over scales; the entropy is not."""
+    sampler, energy = Langevin(n_steps=1, step_size=ETA, noise_std=0.3), Scales()
+    chains = chains_for(sampler)
+    chains.buffer.draw(20, chains)
+    chains.generator.manual_seed(5)
+    data = torch.linspace(-1, 2, 20, dtype=torch.float64)[:, None]
+    objective = ImprovedCD(kl=0.7, entropy=0.0, energy_l2=0.9)
+    found = objective(energy, Batch(data, None), chains)
+    slope = torch.autograd.grad(found.loss, energy.w)[0]
+
+    twin = chains_for(sampler)
+    twin.buffer.draw(20, twin)
+    twin.generator.manual_seed(5)
+    _, entries = twin.buffer.draw(20, twin)
+    after, total = chains.latest.x, float(energy.w.sum())
+    noise = after - (1 - ETA * total) * entries.x
+    w = energy.w.detach().clone().requires_grad_()
+    positive, negative = 0.5 * w * data.square(), 0.5 * w * after.square()
+    live = (1 - ETA * w.sum()) * entries.x + noise
+    kl = (0.5 * energy.w.detach() * live.square()).mean()
+    expected = (
+        positive.mean() - negative.mean() + 0.9 * (positive.square().mean() + negative.square().mean()) + 0.7 * kl
+    )
+    assert float(found.loss) == pytest.approx(float(expected), rel=1e-12)
+    torch.testing.assert_close(slope, torch.autograd.grad(expected, w)[0], rtol=1e-9, atol=0)
+    assert float(found.metrics["energy/data"]) == pytest.approx(float(positive.sum(1).mean()))
+
+
+def test_the_multi_scale_network_gives_its_scales():
+    from ebm_cli.models import MultiScale
+    from ebm_cli.objectives.improved_cd import terms_of
+
+    net, x = MultiScale((3, 16, 16), width=8, n_classes=4, conditional=True), torch.rand(5, 3, 16, 16)
+    bound = net.given(y=torch.arange(5) % 4)
+    assert terms_of(bound, x).shape == (5, 3)
+    torch.testing.assert_close(terms_of(bound, x).sum(1), bound(x))
