@@ -26,7 +26,7 @@ SHARES = (  # from 0 to 1, both included
     "decay dropout ema_decay hold milestones probability resample_below restart_probability share target_acceptance"
     " trim jitter betas"
 )
-OR_NONE_LEFT = ("max_epochs",)  # -1 for no bound, else at least 1
+UNBOUNDED = ("max_epochs", "max_steps")  # -1 for no bound
 SEEDS = ("seed",)
 
 BOUNDS: dict[str, tuple[float, float, str]] = {
@@ -34,6 +34,7 @@ BOUNDS: dict[str, tuple[float, float, str]] = {
     **dict.fromkeys(NOT_NEGATIVE.split(), (0, math.inf, "at least 0")),
     **dict.fromkeys(POSITIVE.split(), (math.nextafter(0, 1), math.inf, "above 0")),
     **dict.fromkeys(SHARES.split(), (0, 1, "from 0 to 1")),
+    **dict.fromkeys(UNBOUNDED, (-1, math.inf, "at least 0, or -1 for no bound")),
     **dict.fromkeys(SEEDS, (0, 2**32 - 1, "a whole number from 0 to 4294967295")),
 }
 
@@ -51,7 +52,5 @@ def out_of_bounds(name: str, value) -> str | None:
         return None
     if not math.isfinite(value):
         return "must be a finite number"
-    if name in OR_NONE_LEFT:
-        return None if value == -1 or value >= 1 else "must be at least 1, or -1 for no bound"
     low, high, words = BOUNDS.get(name, (-math.inf, math.inf, ""))
     return None if low <= value <= high else f"must be {words}"

@@ -225,10 +225,15 @@ def mismatch(value, hint) -> str | None:
         # of an annotation such as float | Tensor | Callable a config can hold the plain parts
         arguments = typing.get_args(hint)
         parts = [part for part in arguments if is_plain(part)]
-        holds_many = any(typing.get_origin(part) in COLLECTIONS for part in arguments)
+        holds_many = any(typing.get_origin(part) in COLLECTIONS or part in COLLECTIONS for part in arguments)
         node = isinstance(value, dict) and "_target_" in value
         many = isinstance(value, list | dict)
-        if not parts or node or (many and holds_many) or not (value is None or many or isinstance(value, VALUES)):
+        if (
+            not set(parts) - {type(None)}
+            or node
+            or (many and holds_many)
+            or not (value is None or many or isinstance(value, VALUES))
+        ):
             return None
         hint = typing.Union[tuple(parts)]  # noqa: UP007
     try:  # as JSON: an integer serves as a float and a list as a tuple, but true is no number and "3" no integer

@@ -26,7 +26,7 @@ MISTAKES = [
     ("train", ["optimizer.lr=nan"], "optimizer.lr=nan: must be a finite number"),
     ("train", ["threads=0"], "threads=0: must be at least 1"),
     ("train", ["sample_steps=0"], "sample_steps=0: must be at least 1"),
-    ("train", ["trainer.max_epochs=0"], "trainer.max_epochs=0: must be at least 1, or -1 for no bound"),
+    ("train", ["trainer.max_epochs=-5"], "trainer.max_epochs=-5: must be at least 0, or -1 for no bound"),
     ("train", ["trainer.strategy=foo"], "trainer.strategy=foo: You selected an invalid strategy name"),
     ("train", ["trainer.devices=0"], "trainer.devices=0: "),
     ("train", ["sampler.boundary=soft"], "sampler.boundary=soft: expected 'clamp' or 'reflect' or null"),

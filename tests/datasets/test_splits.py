@@ -51,7 +51,9 @@ def test_portion_keeps_proportions_and_draws_anew_for_another_seed():
 
 @pytest.mark.parametrize("amount", [1347, 1.5, -1, -0.1])
 def test_impossible_validation_is_refused(amount):
-    with pytest.raises(ValueError, match=rf"dataset.validation must be .*, got {amount}"):
+    with pytest.raises(
+        ValueError, match=rf"dataset.validation(={amount}: must be at least 0| must be .*, got {amount})"
+    ):
         make("digits", validation=amount).rows("train")
 
 

@@ -94,9 +94,9 @@ def test_borrowed_images_take_shape_and_range(files):
     [
         ({"value_range": [1, 0]}, r"value_range must be \[low, high\].*\[1, 0\]"),
         ({"value_range": 1.0}, "value_range"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch must be at least 1"),
-        ({"noise_std": -0.1}, "noise_std must not be negative, got -0.1"),
+        ({"batch_size": 0}, "dataset.batch_size=0: must be at least 1"),
+        ({"steps_per_epoch": 0}, "dataset.steps_per_epoch=0: must be at least 1"),
+        ({"noise_std": -0.1}, "dataset.noise_std=-0.1: must be at least 0"),
         ({"batchsize": 3}, "did you mean batch_size"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -166,3 +167,50 @@ def test_walkers_that_teach_flatter_the_loss_and_witnesses_do_not():
 def test_transitions_without_weights_are_refused(sampler, word):
     with pytest.raises(ValueError, match=word):
         Reweighted(sampler)
+
+
+class Quartic(Energy):
+    """``x^4 / 4`` in two dimensions, log Z = 1.883; the walkers come from a Gaussian along straight lines of energies."""
+
+    def __init__(self):
+        super().__init__((2,))
+        self.k = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return ((1 - self.k) * 0.5 * x.square() + self.k * 0.25 * x**4).sum(1)
+
+
+QUARTIC = 2 * math.log(2 * math.gamma(1.25) * 4**0.25)  # the integral of exp(-x^4 / 4), twice
+
+
+def follow_quartic(sampler, seed=0, updates=300):
+    """log Z at the end, the mean share of single steps, and the warnings of the validation that follows."""
+    energy, objective = Quartic(), Jarzynski()
+    data = lambda n, g: (torch.randn(n, 2, generator=g), None)  # noqa: E731
+    walkers = WeightedWalkers(size=1000, witnesses=0)
+    negatives = Negatives(sampler, walkers, GaussianBase((2,)), data)
+    negatives.generator.manual_seed(seed)
+    shares = []
+    for update in range(updates):
+        with torch.no_grad():
+            energy.k.fill_(min(1.0, update / 100))
+        metrics = objective(energy, Batch(torch.randn(8, 2), None), negatives).metrics
+        shares += [float(metrics["jarzynski/step_share"])] if update > 100 else []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        objective.validate(energy, Batch(torch.randn(8, 2), None), negatives)
+        objective.validate(energy, Batch(torch.randn(8, 2), None), negatives)
+    log_z = float(log_mean_exp(walkers.walkers["log_w"]))
+    return log_z, sum(shares) / len(shares), [str(w.message) for w in caught]
+
+
+def test_steps_too_long_for_their_weights_are_noticed():
+    """Where log Z is lost the share of single steps is low, and a warning says so once; MALA keeps both."""
+    assert pytest.approx(1.8829, abs=1e-3) == QUARTIC
+    log_z, share, said = follow_quartic(MALA(n_steps=1, step_size=0.2))
+    assert log_z == pytest.approx(QUARTIC, abs=0.06) and share == pytest.approx(1, abs=1e-6) and not said
+    log_z, share, said = follow_quartic(Langevin(n_steps=1, step_size=0.02))
+    assert log_z == pytest.approx(QUARTIC, abs=0.1) and share > 0.99 and not said
+    log_z, share, said = follow_quartic(Langevin(n_steps=1, step_size=0.1, grad_clip=1.0))
+    assert log_z < QUARTIC - 1 and share < 0.4
+    assert len(said) == 1 and "log Z drifts low; use sampler=mala" in said[0]

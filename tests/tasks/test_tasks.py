@@ -164,7 +164,7 @@ def test_closed_forms_are_sampled_without_a_run(command, tmp_path):
         (("model=ising", "sampler=langevin"), "Langevin samples real or box inputs"),
         (("model=gaussian", "task=compare"), "samplers must name at least one option"),
         (("model=mlp",), "needs data"),
-        (("model=gaussian", "sampler=mala", "sampler.n_steps=0"), "n_steps must be a whole number"),
+        (("model=gaussian", "sampler=mala", "sampler.n_steps=0"), "sampler.n_steps=0: must be at least 1"),
     ):
         status, _, err = command("ebm-sample", *words)
         assert status == 1 and expected in err.splitlines()[-1], err
