@@ -82,8 +82,8 @@ class Jarzynski(Objective):
         if share < STEP_SHARE and not self.warned:
             self.warned = True
             warnings.warn(
-                f"jarzynski/step_share={share:.2f}: weights of single steps are this uneven (below {STEP_SHARE}), so that "
-                "log Z drifts low; use sampler=mala, or a smaller sampler.step_size without sampler.grad_clip",
+                f"jarzynski/step_share={share:.2f}: weights of single steps are this uneven (below {STEP_SHARE}), so "
+                "that log Z drifts low; use sampler=mala, or a smaller sampler.step_size without sampler.grad_clip",
                 stacklevel=2,
             )
 

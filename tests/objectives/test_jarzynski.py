@@ -170,7 +170,7 @@ def test_transitions_without_weights_are_refused(sampler, word):
 
 
 class Quartic(Energy):
-    """``x^4 / 4`` in two dimensions, log Z = 1.883; the walkers come from a Gaussian along straight lines of energies."""
+    """``x^4 / 4`` in two dimensions, reached along a line from a Gaussian."""
 
     def __init__(self):
         super().__init__((2,))
@@ -194,12 +194,12 @@ def follow_quartic(sampler, seed=0, updates=300):
     for update in range(updates):
         with torch.no_grad():
             energy.k.fill_(min(1.0, update / 100))
-        metrics = objective(energy, Batch(torch.randn(8, 2), None), negatives).metrics
+        metrics = objective(energy, datasets.Batch(torch.randn(8, 2), None), negatives).metrics
         shares += [float(metrics["jarzynski/step_share"])] if update > 100 else []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        objective.validate(energy, Batch(torch.randn(8, 2), None), negatives)
-        objective.validate(energy, Batch(torch.randn(8, 2), None), negatives)
+        objective.validate(energy, datasets.Batch(torch.randn(8, 2), None), negatives)
+        objective.validate(energy, datasets.Batch(torch.randn(8, 2), None), negatives)
     log_z = float(log_mean_exp(walkers.walkers["log_w"]))
     return log_z, sum(shares) / len(shares), [str(w.message) for w in caught]
 
