@@ -10,7 +10,7 @@ from ebm_cli.models.network import Network, check_image
 
 
 class ActNorm(nn.Module):
-    """Scale and shift per channel; the first training batch sets them to give mean 0 and deviation 1.
+    """Scale and shift per channel; the first training batch sets them to give mean 0 and (unbiased) deviation 1.
 
     From then on they are ordinary parameters (Kingma & Dhariwal 2018). All processes start from their common moments.
     """
@@ -33,8 +33,10 @@ class ActNorm(nn.Module):
             dist.all_reduce(moments)
             moments = moments / dist.get_world_size()
         mean, square = moments
+        count = x.numel() // x.shape[1] * (dist.get_world_size() if dist.is_initialized() else 1)
+        variance = (square - mean.square()).clamp_min(0) * (count / max(1, count - 1))
         self.shift.copy_(-mean)
-        self.scale.copy_(1 / ((square - mean.square()).clamp_min(0).sqrt() + 1e-6))
+        self.scale.copy_(1 / (variance.sqrt() + 1e-6))
         self.started.fill_(True)
 
 

@@ -76,7 +76,7 @@ class EnergyMatching(Objective):
     def raise_likelihood(self, energy: Energy, x: Tensor, negatives: Negatives) -> tuple[Tensor, dict]:
         """The weighted likelihood term, with half of the negatives from data and half from the base."""
         positive, negative = evaluate_all(energy, x, self.draw(energy, x, negatives))
-        kept = negative.sort().values[: max(1, round((1 - self.trim) * len(negative)))]
+        kept = negative.sort().values[: len(negative) - int(self.trim * len(negative))]
         term = self.contrast * (positive.mean() - kept.mean())
         metrics = measure_gap(positive, negative)
         return term if self.floor is None else term.clamp_min(-self.floor), metrics

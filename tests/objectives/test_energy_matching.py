@@ -104,6 +104,11 @@ def test_the_highest_negatives_are_left_out_and_the_term_is_bounded():
     free = EnergyMatching(contrast=1.0, trim=0.0, floor=None).raise_likelihood(energy, x, chains)[0]
     trimmed = EnergyMatching(contrast=1.0, trim=0.5, floor=None).raise_likelihood(energy, x, chains)[0]
     bounded = EnergyMatching(contrast=1.0, trim=0.0, floor=0.02).raise_likelihood(energy, x, chains)[0]
+    highest = EnergyMatching(contrast=1.0, trim=0.1, floor=None)
+    ramp, negatives = torch.arange(128.0, dtype=torch.float64), chains_for(sampler, std=1.0)
+    highest.draw = lambda *args: (2 * ramp[:, None]).sqrt()
+    loss, _ = highest.raise_likelihood(energy, torch.zeros(128, 1, dtype=torch.float64), negatives)
+    assert float(loss) == pytest.approx(-float(ramp[:116].mean()))  # 12 of 128 are left out, as in the authors' code
     assert float(free) < -1000 and abs(float(trimmed)) < 1e-6 and float(bounded) == pytest.approx(-0.02)
 
 

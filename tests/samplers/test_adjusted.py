@@ -98,6 +98,18 @@ def test_underdamped_has_the_variances_of_its_scheme(scheme, positions, velociti
     assert chain.stats["evaluations"][1:].tolist() == [1] * 79
 
 
+def test_the_error_of_baoab_falls_with_the_square_of_the_step():
+    """The variance of the velocity of a harmonic is 1 - h^2 / 4; positions are exact."""
+    errors = []
+    for step_size, n_steps in ((0.8, 30), (0.4, 60)):
+        sampler = UnderdampedLangevin(n_steps=n_steps, step_size=step_size, friction=1.0)
+        generator = torch.Generator().manual_seed(0)
+        chain = sampler.sample(harmonic(1.0), torch.randn(1_000_000, 1, generator=generator), generator=generator)
+        errors.append(1 - float(chain.state.aux["velocity"].square().mean()))
+        assert float(chain.x.square().mean()) == pytest.approx(1, abs=0.006)
+    assert 3.5 < errors[0] / errors[1] < 4.5
+
+
 def test_underdamped_at_a_temperature_and_in_a_box():
     chain = run(UnderdampedLangevin(n_steps=80, step_size=0.3, temperature=0.25), harmonic(2.0))
     close(chain.x.var(), 0.125)

@@ -177,3 +177,31 @@ def test_smoke_lowers_numbers_alone():
     assert cfg.sampler == {"n_steps": 1, "step_size": 9.0}  # below the bound, and not in the list
     assert cfg.dataset == {"steps_per_epoch": 2, "batch_size": 4} and cfg.b == 8
     assert not smoke.exceeds("auto", 2) and not smoke.exceeds(True, 0) and smoke.exceeds(-1, 2)
+
+
+PAPERS = [name for name in PRESETS if name.startswith(("cifar", "svhn", "imagenet", "mnist"))]
+
+
+def named_keys(head: str) -> dict[str, dict[str, str]]:
+    """The ``key=value`` pairs in the lines ``As the code, in keys:`` and ``Departures, in keys:`` of a head."""
+    found, label = {}, None
+    for line in head.splitlines():
+        text = line.removeprefix("# ")
+        started = re.match(r"(As the code|Departures), in keys: ", text)
+        label = started[1] if started else (label if label and re.match(r"[a-z_]+(\.[a-z_]+)*=", text) else None)
+        if label:
+            pairs = re.findall(r"([a-z_]+(?:\.[a-z_0-9]+)*)=(\S+)", text)
+            found.setdefault(label, {}).update(pairs)
+    return found
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_what_a_head_says_of_keys_is_what_the_preset_sets(name):
+    """Every preset of a paper names its departures, and the keys that it and they name have the values they say."""
+    head = (CONF / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
+    keys, cfg = named_keys(head), composed(f"experiment={name}")
+    assert "Departures" in head and keys, name
+    for key, value in {k: v for pairs in keys.values() for k, v in pairs.items()}.items():
+        is_ = OmegaConf.select(cfg, key, default="missing")
+        is_ = OmegaConf.to_container(is_) if OmegaConf.is_config(is_) else is_
+        assert yaml.safe_load(value) == is_ or float(value) == is_, (name, key, value, is_)
