@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ebm_cli.config import ConfigError
 from ebm_cli.config.check import refuse_storage
-from ebm_cli.config.launch import launch, values_in
+from ebm_cli.config.launch import TEACHING, launch, values_in
 from ebm_cli.config.schema import TrainConfig
 from ebm_cli.runs.find import find_run, folder_of, inherit
 
@@ -15,7 +15,16 @@ GROUPS = [
 
 def main() -> None:
     """Entry point of the `ebm-train` command; `run=PATH` resumes a run in its directory, by its config."""
-    launch("ebm-train", train, TrainConfig, choose)
+    launch("ebm-train", train, TrainConfig, choose, choose_for_data)
+
+
+def choose_for_data(arguments: list[str]) -> list[str]:
+    """The arguments with what suits the data of a file or folder, where the command line does not choose it itself."""
+    if TEACHING & set(arguments) or "run" in values_in(arguments):
+        return arguments
+    from ebm_cli.datasets.choice import choose_options
+
+    return choose_options(arguments)
 
 
 def choose(arguments: list[str]) -> tuple[str, dict]:
@@ -66,6 +75,8 @@ def train(cfg) -> float | None:
         return sweeps.lowest(directory)
     pl.seed_everything(cfg.seed, verbose=False)
     data = build(cfg.dataset, "dataset", seed=cfg.seed)
+    if (found := getattr(data, "found", None)) is not None:
+        print(f"data: {data.name}, {found.describe()}")
     module = EnergyModule(plain(cfg) | {"run": None}, facts_of(data))
     trainer = make_trainer(cfg, directory)
     with hold(directory) if trainer.is_global_zero else nullcontext():

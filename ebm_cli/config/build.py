@@ -54,8 +54,8 @@ def build(node, path: str = "", kind: type | tuple[type, ...] | None = None, **s
             value that the class refuses.
 
     Example:
-        >>> build({"_target_": "torch.optim.SGD", "lr": 0.1}, "optimizer", params=[torch.zeros(2)]).defaults["lr"]
-        0.1
+        >>> build({"_target_": "ebm_cli.training.schedule.Schedule", "warmup_steps": 3}, "schedule").warmup_steps
+        3
     """
     values = plain(node)
     target = resolve(values.pop("_target_", None), path, kind)

@@ -23,7 +23,13 @@ from ebm_cli.config.schema import SCHEMAS
 TEACHING = {"--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version"}  # these need no run
 
 
-def launch(verb: str, task: Callable, schema, choose: Callable[[list[str]], tuple[str, dict]]) -> None:
+def launch(
+    verb: str,
+    task: Callable,
+    schema,
+    choose: Callable[[list[str]], tuple[str, dict]],
+    rewrite: Callable[[list[str]], list[str]] = list,
+) -> None:
     """Composes a config, checks it, and runs ``task(cfg)``; the only place where Hydra starts.
 
     Every error becomes one line on standard error and exit status 1; HYDRA_FULL_ERROR=1 shows the stack as well.
@@ -33,6 +39,7 @@ def launch(verb: str, task: Callable, schema, choose: Callable[[list[str]], tupl
         task: called with the composed config.
         schema: the keys that it may have.
         choose: from the arguments to the name of the root config and the values that it inherits from a run.
+        rewrite: from the arguments to those that Hydra shall see.
     """
     import hydra
     from hydra.core.config_store import ConfigStore
@@ -45,6 +52,8 @@ def launch(verb: str, task: Callable, schema, choose: Callable[[list[str]], tupl
     name_run()
     try:
         refuse_name(values_in(arguments).get("name", ""))
+        arguments = rewrite(arguments)
+        sys.argv[1:] = arguments
         config_name, inherited = choose(arguments)
     except ConfigError as error:
         stop(verb, str(error))

@@ -79,6 +79,7 @@ class DataModule(pl.LightningDataModule, abc.ABC):
         shape: of one example.
         n_classes: number of labels, or None; ``class_names`` are their names.
         levels: grey levels of integer data.
+        scaling: between the units of the user's vectors and the model's, or None where they are the same.
         density: that the data come from, where it is known.
         paths: keywords that name files or folders: runs keep them as absolute paths.
     """
@@ -87,6 +88,7 @@ class DataModule(pl.LightningDataModule, abc.ABC):
     shape: ClassVar[tuple[int, ...]]
     n_classes: ClassVar[int | None] = None
     class_names: ClassVar[list[str] | None] = None
+    scaling = None
     density = None  # not annotated: toys have a keyword of this name
     paths: ClassVar[tuple[str, ...]] = ()
     levels: ClassVar[int] = 256
@@ -200,6 +202,10 @@ class DataModule(pl.LightningDataModule, abc.ABC):
         if self.noise_std:
             x = x + self.noise_std * torch.randn_like(x)
         return x.clamp(*self.value_range) if self.clamp and self.value_range else x
+
+    def restored(self, x: Tensor) -> Tensor:
+        """Inputs of the model in the units that the user's data have."""
+        return x if self.scaling is None else self.scaling.outside(x)
 
     def grey_range(self) -> tuple[float, float]:
         if self.value_range is None:

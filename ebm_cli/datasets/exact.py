@@ -22,12 +22,17 @@ class Exact:
     n_classes = None
     class_names = None
     density = None
+    scaling = None
 
     def __init__(self, energy: Energy, name: str, seed: int):
         self.energy, self.name, self.seed = energy, name, seed
         self.shape, self.support = energy.shape, energy.support
         box = (energy.support.low, energy.support.high) if energy.support.kind == "box" else None
         self.value_range = RANGES.get(energy.support.kind, box)
+
+    def restored(self, x):
+        """``x``: nothing was scaled."""
+        return x
 
     def split(self, part: str, n: int | None = None) -> Batch:
         """``n`` exact draws, others for every part.

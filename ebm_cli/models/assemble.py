@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from ebm_cli.config import build
 from ebm_cli.energies import Base, Energy, Support, Tilted
 
@@ -27,5 +29,6 @@ def facts_of(data) -> dict:
         "n_classes": data.n_classes,
         "name": data.name,
         "class_names": None if data.class_names is None else [str(name) for name in data.class_names],
+        "scaling": None if data.scaling is None else asdict(data.scaling),
         "value_range": None if data.value_range is None else list(data.value_range),
     }

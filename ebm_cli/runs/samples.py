@@ -43,7 +43,10 @@ def read_samples(name: str, data):
         raise ConfigError(
             f"samples={name}: not a readable .npz with an array `samples`: {', '.join(arrays)}"
         ) from error
-    x = arrange(torch.as_tensor(array), tuple(data.shape), name)
+    x = torch.as_tensor(array)
+    if data.scaling is not None and tuple(x.shape[1:]) == (len(data.scaling.constant),):
+        x = data.scaling.inside(x)
+    x = arrange(x, tuple(data.shape), name)
     if not len(x):
         raise ConfigError(f"samples={name}: no samples in it, expected (N, {', '.join(map(str, data.shape))})")
     if x.dtype == torch.uint8 and data.value_range:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ebm_cli.config import ConfigError, build, plain
 from ebm_cli.config.errors import one_line
 from ebm_cli.datasets.densities import Density
+from ebm_cli.datasets.scaling import Scaling
 from ebm_cli.energies import Base, Energy, Support
 from ebm_cli.models.assemble import build_energy
 from ebm_cli.overrides.frozen import FrozenCopies
@@ -73,6 +74,7 @@ class KeptData:
         self.name, self.n_classes, self.class_names = (facts[key] for key in ("name", "n_classes", "class_names"))
         self.shape, self.support = tuple(facts["shape"]), Support(**facts["support"])
         self.value_range = None if facts["value_range"] is None else tuple(facts["value_range"])
+        self.scaling = None if facts["scaling"] is None else Scaling(**facts["scaling"])
         self.density = build(node["density"], "dataset.density", Density) if "density" in node else None
 
     @cached_property
@@ -85,6 +87,10 @@ class KeptData:
         data = build(self.node, "dataset", seed=self.seed)
         check_inputs(data, self.facts, "last")
         return data
+
+    def restored(self, x: Tensor) -> Tensor:
+        """Inputs of the model in the units that the user's data have."""
+        return x if self.scaling is None else self.scaling.outside(x)
 
     def __getattr__(self, name: str):
         if name.startswith("__") or name == "opened":

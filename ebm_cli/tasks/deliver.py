@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from ebm_cli.config import ConfigError
 from ebm_cli.runs import loggers
 from ebm_cli.runs.files import write_npz
 from ebm_cli.runs.find import folder_of
@@ -50,9 +52,9 @@ def warn_beyond_horizon(model: TrainedModel) -> None:
 def write_samples(model: TrainedModel, result: Result) -> None:
     """samples.npz and its picture, and what else the task has to show."""
     samples, data, directory = result.samples, model.data, model.directory
-    write_npz(directory / "samples.npz", samples)
+    write_npz(directory / "samples.npz", replace(samples, x=data.restored(samples.x)))
     if len(data.shape) == 1:
-        plotting.scatter(samples.x, data, directory / "scatter.png", model.energy)
+        plotting.draw(samples.x, data, directory / "samples.png", model.energy, beside=some_data(model))
     else:
         columns = result.columns or max(1, round(len(samples.x) ** 0.5))
         plotting.grid(plotting.as_images(samples.x), data.value_range, directory / "grid.png", columns)
@@ -60,6 +62,14 @@ def write_samples(model: TrainedModel, result: Result) -> None:
         plotting.panels(result.panels, data, directory / "panels.png")
     if result.inputs:
         write_arrays(directory / "inputs.npz", result.inputs)
+
+
+def some_data(model: TrainedModel, n: int = 500) -> Tensor | None:
+    """Training examples to draw samples beside; None where the data set is not at hand."""
+    try:
+        return model.data.split("train", n).x
+    except (ConfigError, OSError, ValueError):
+        return None
 
 
 def write_arrays(file: Path, tensors: dict[str, Tensor]) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 from ebm_cli.utils.files import atomic
 
 SHOWN = 400  # images in one picture, at most
+PAIRED = 4  # entries of a vector that are drawn against each other, at most
+LINES = 16  # entries from which on smooth vectors are drawn as lines
 
 
 def new_figure(*size: float, rows: int = 1, columns: int = 1):
@@ -29,10 +31,15 @@ def save(figure, file: Path) -> Path:
     return file
 
 
-def draw(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
-    """Inputs of a data set as the picture that suits them: points for vectors, a grid for images and volumes."""
+def draw(x: Tensor, data, file: Path, energy=None, title: str | None = None, beside: Tensor | None = None) -> Path:
+    """Inputs of a data set as the picture that suits them: a histogram for numbers, points for the plane, lines for
+    smooth series, all pairs of the first entries for other vectors, a grid for images and volumes.
+
+    Args:
+        beside: examples of the data, drawn beside.
+    """
     if len(data.shape) == 1:
-        return scatter(x, data, file, energy, title)
+        return vectors(x, data, file, energy, title, beside)
     return grid(as_images(x), data.value_range or (float(x.min()), float(x.max()) + 1e-12), file)
 
 
@@ -66,7 +73,7 @@ def film(frames: list[Tensor], data, file: Path, milliseconds: int = 80) -> Path
 
     pictures = []
     for number, x in enumerate(frames):
-        still = draw(x, data, file.with_name(f".frame-{number}.png"))
+        still = moment(x, data, file.with_name(f".frame-{number}.png"))
         with Image.open(still) as picture:
             pictures.append(picture.convert("P", palette=Image.Palette.ADAPTIVE))
         still.unlink()
@@ -74,6 +81,17 @@ def film(frames: list[Tensor], data, file: Path, milliseconds: int = 80) -> Path
     with atomic(file, "wb") as out:
         pictures[0].save(out, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return file
+
+
+def moment(x: Tensor, data, file: Path) -> Path:
+    """One frame of a film: as ``draw``, but of vectors of more than two entries the first two alone, which is quick."""
+    if len(data.shape) > 1 or data.shape[0] == 1 or data.density is not None:
+        return draw(x, data, file)
+    figure, axes = new_figure(4, 4)
+    points = data.restored(x).cpu()
+    axes[0][0].scatter(points[:, 0], points[:, -1] if points.shape[1] == 1 else points[:, 1], s=3)
+    axes[0][0].set(xlabel="entry 0", ylabel="entry 1")
+    return save(figure, file)
 
 
 def panels(groups: dict[str, Tensor], data, file: Path) -> Path:
@@ -89,7 +107,7 @@ def panels(groups: dict[str, Tensor], data, file: Path) -> Path:
     for axis, (title, x) in zip(axes.flat, groups.items(), strict=False):
         axis.set_title(title, fontsize="small")
         if points:
-            axis.scatter(*x[:, :2].T.tolist(), s=4)
+            axis.scatter(x[:, 0], x[:, min(1, x.shape[1] - 1)], s=4)
             axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         else:
             strip = ((as_images(x) - low) / (high - low + 1e-12)).clamp(0, 1)
@@ -146,6 +164,63 @@ def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) 
             axis.imshow(density_image(function, box), extent=[-box, box, -box, box], origin="lower", cmap="magma")
         axis.set(title=title or name, xlim=(-box, box), ylim=(-box, box), aspect="equal")
     axes[0][0].scatter(*x[:2000, :2].T.tolist(), s=2, c="white", alpha=0.5, linewidths=0)
+    return save(figure, file)
+
+
+def vectors(x: Tensor, data, file: Path, energy=None, title: str | None = None, beside: Tensor | None = None) -> Path:
+    """Vectors ``(N, d)`` as suits their number of entries, in the user's units, data in grey beside them."""
+    d = data.shape[0]
+    if d == 2 and data.scaling is None:
+        return scatter(x, data, file, energy, title)
+    x = data.restored(x).cpu()
+    beside = None if beside is None else data.restored(beside).cpu()
+    if x.shape[1] >= LINES and is_smooth(x if beside is None else beside):
+        return lines(x, file, beside)
+    shown = [k for k in range(x.shape[1]) if float(x[:, k].std()) > 0][:PAIRED] or [0]
+    figure, axes = new_figure(*[2.2 * len(shown) + 0.8] * 2, rows=len(shown), columns=len(shown))
+    for row, k in enumerate(shown):
+        for column, j in enumerate(shown):
+            axis = axes[row][column]
+            for name, points, colour in (("data", beside, "0.6"), ("samples", x, "tab:blue")):
+                if points is None:
+                    continue
+                points = points[:1000]
+                if k == j:
+                    low, high = limits(x if beside is None else beside, k)
+                    axis.hist(
+                        points[:, k].clamp(low, high).numpy(), bins=30, range=(low, high), density=True, alpha=0.6,
+                        color=colour, label=name,
+                    )  # fmt: skip
+                else:
+                    axis.scatter(points[:, j], points[:, k], s=3, color=colour, alpha=0.5, linewidths=0)
+            if row == len(shown) - 1:
+                axis.set_xlabel(f"entry {j}", fontsize="small")
+            if column == 0:
+                axis.set_ylabel("density" if k == j else f"entry {k}", fontsize="small")
+            axis.tick_params(labelsize="x-small")
+    axes[0][0].legend(fontsize="x-small")
+    return save(figure, file)
+
+
+def limits(x: Tensor, k: int) -> tuple[float, float]:
+    """Where a histogram of an entry ends: a tenth of its range beyond the data."""
+    low, high = float(x[:, k].min()), float(x[:, k].max())
+    slack = 0.1 * (high - low) or 1.0
+    return low - slack, high + slack
+
+
+def is_smooth(x: Tensor) -> bool:
+    """Whether neighboring entries resemble each other, so that vectors are series."""
+    return float((x[:, 1:] - x[:, :-1]).abs().mean()) < 0.8 * float(x.std(0).mean())
+
+
+def lines(x: Tensor, file: Path, beside: Tensor | None = None) -> Path:
+    """Series ``(N, T)`` as lines, those of the data in a panel of their own."""
+    groups = {"samples": x} | ({} if beside is None else {"data": beside})
+    figure, axes = new_figure(4.5 * len(groups), 3.2, columns=len(groups))
+    for axis, (name, series) in zip(axes[0], groups.items(), strict=True):
+        axis.plot(series[:20].T.numpy(), linewidth=0.8, alpha=0.7)
+        axis.set(title=name, xlabel="step", ylim=limits(groups.get("data", x).reshape(-1, 1), 0))
     return save(figure, file)
 
 

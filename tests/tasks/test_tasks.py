@@ -156,7 +156,7 @@ def test_closed_forms_are_sampled_without_a_run(command, tmp_path):
     status, _, err = command("ebm-sample", "model=gaussian_mixture", "sampler=mala", "num_samples=20", stamp="m")
     assert status == 0, err
     (directory,) = tmp_path.glob("outputs/samples/gaussian_mixture/m")
-    assert {"samples.npz", "scatter.png", "chain.gif", "diagnostics.json"} <= {f.name for f in directory.iterdir()}
+    assert {"samples.npz", "samples.png", "chain.gif", "diagnostics.json"} <= {f.name for f in directory.iterdir()}
     said = json.loads((directory / "diagnostics.json").read_text())
     assert "chain/acceptance" in said and "rhat/x0" in said
     for words, expected in (

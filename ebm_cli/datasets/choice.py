@@ -1,0 +1,80 @@
+"""The options that suit somebody's data, chosen by what a file or folder holds, before Hydra composes a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ebm_cli.config import ConfigError
+from ebm_cli.config.launch import values_in
+
+SIDE = 16  # of images that a convolutional network is taken for, at least
+
+
+def choose_options(arguments: list[str]) -> list[str]:
+    """The arguments with ``dataset=PATH`` spelled out, and with recipe, network and value range by kind of data.
+
+    What the command line gives is left as it is; a preset (``experiment=``) decides all but the path.
+
+    Raises:
+        ConfigError: for a path that holds no data.
+
+    Example:
+        >>> choose_options(["dataset=digits", "seed=1"])
+        ['dataset=digits', 'seed=1']
+    """
+    arguments = spell_out(arguments)
+    given = values_in(arguments)
+    group, file = given.get("dataset"), given.get("dataset.file")
+    if "experiment" in given or group not in ("npz", "folder") or (group == "npz" and file is None):
+        return arguments
+    chosen = options_for_folder() if group == "folder" else options_for_file(Path(file.strip("'\"")).expanduser())
+    added = [f"{key}={value}" for key, value in chosen.items() if key not in given]
+    if added:
+        print(f"chosen for these data: {' '.join(added)}")
+    return [*arguments, *added]
+
+
+def spell_out(arguments: list[str]) -> list[str]:
+    """``dataset=PATH`` as the option for files or for folders, and its key."""
+    found = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        place = Path(value.strip("'\"")).expanduser() if key == "dataset" and value else None
+        if place is None or not ("/" in value or "." in value or place.is_dir()):
+            found.append(argument)
+        elif place.is_dir():
+            found += ["dataset=folder", f"dataset.root={place}"]
+        elif place.is_file():
+            found += ["dataset=npz", f"dataset.file={place}"]
+        else:
+            raise ConfigError(f"dataset={value}: no such file or folder, and no option of this name")
+    return found
+
+
+def options_for_file(file: Path) -> dict[str, str]:
+    """Options for the data in a file."""
+    from ebm_cli.datasets.inspection import inspect
+    from ebm_cli.utils.whole import read_arrays
+
+    if not file.is_file():
+        return {}  # the data set itself says so
+    found = inspect(file, read_arrays)
+    if found.kind == "images":
+        return options_for_images(found.x.shape[1], min(found.x.shape[2:]))
+    if found.kind in ("clips", "volumes"):
+        return {"recipe": "rendered", "model": "convnet3d", "dataset.value_range": "[-1,1]"}
+    options = {"recipe": "vectors", "base": "full_gaussian", "objective": "nce"}
+    return options | {"threads": "1", "trainer.max_epochs": "10"}
+
+
+def options_for_images(channels: int, side: int) -> dict[str, str]:
+    """Options for images of some channels and pixels."""
+    options = {"dataset.value_range": "[-1,1]", "dataset.noise_std": "0.05", "dataset.dequantize": "false"}
+    if side < SIDE:
+        return {"recipe": "grey8", **options}
+    return {"recipe": "grey28" if channels == 1 else "patches", "model": "convnet", **options}
+
+
+def options_for_folder() -> dict[str, str]:
+    """Options for a folder of images, which are resized to 32x32."""
+    return {"recipe": "patches", "model": "convnet"}
