@@ -8,6 +8,8 @@ from ebm_cli.config import ConfigError
 from ebm_cli.config.launch import values_in
 
 SIDE = 16  # of images that a convolutional network is taken for, at least
+LARGEST = 32  # side to which the images of a folder are resized, at most
+LOOKED_AT = 20  # images of a folder that decide
 
 
 def choose_options(arguments: list[str]) -> list[str]:
@@ -25,9 +27,11 @@ def choose_options(arguments: list[str]) -> list[str]:
     arguments = spell_out(arguments)
     given = values_in(arguments)
     group, file = given.get("dataset"), given.get("dataset.file")
-    if "experiment" in given or group not in ("npz", "folder") or (group == "npz" and file is None):
+    root = given.get("dataset.root")
+    if "experiment" in given or {"npz": file, "folder": root}.get(group) is None:
         return arguments
-    chosen = options_for_folder() if group == "folder" else options_for_file(Path(file.strip("'\"")).expanduser())
+    place = Path((file if group == "npz" else root).strip("'\"")).expanduser()
+    chosen = options_for_file(place) if group == "npz" else options_for_folder(place)
     added = [f"{key}={value}" for key, value in chosen.items() if key not in given]
     if added:
         print(f"chosen for these data: {' '.join(added)}")
@@ -75,6 +79,22 @@ def options_for_images(channels: int, side: int) -> dict[str, str]:
     return {"recipe": "grey28" if channels == 1 else "patches", "model": "convnet", **options}
 
 
-def options_for_folder() -> dict[str, str]:
-    """Options for a folder of images, which are resized to 32x32."""
-    return {"recipe": "patches", "model": "convnet"}
+def options_for_folder(root: Path) -> dict[str, str]:
+    """Options for a folder of images, by the first of them: grey or color, and a side of at most 32 pixels."""
+    from PIL import Image
+
+    from ebm_cli.datasets.folder import images_below, read_image
+
+    sizes, grey = [], True
+    for path in images_below(root)[:LOOKED_AT]:
+        try:
+            picture = read_image(root / path, "RGB")
+        except ConfigError:  # the data set itself names it
+            continue
+        sizes.append(min(picture.size))
+        bands = picture.resize((8, 8), Image.Resampling.BILINEAR).split()
+        grey = grey and bands[0].tobytes() == bands[1].tobytes() == bands[2].tobytes()
+    side = min([LARGEST, *sizes])
+    channels = 1 if grey and sizes else 3
+    own = {"dataset.channels": str(channels), "dataset.size": str(side), "dataset.workers": "0"}
+    return options_for_images(channels, side) | own
