@@ -118,7 +118,7 @@ def choose_metrics(cfg, model) -> dict:
 def suitable(model) -> list[str]:
     """Names of the metrics that suit the data and the model."""
     data, energy = model.data, model.energy
-    names = ["density"] if data.density is not None else []
+    names = ["density"] if data.density is not None else ["vectors"] if len(data.shape) == 1 else []
     if len(data.shape) == 3:
         names += ["fd_classifier"] if energy is None else ["fd_classifier", "ood"]
     return names + (["classifier"] if getattr(energy, "joint", False) else [])

@@ -109,9 +109,7 @@ def refuse_not_finite(x: np.ndarray, file: Path) -> None:
     rows = np.flatnonzero(bad.any(1))
     if len(rows):
         what = f"{int(bad.sum())} value{'s' if bad.sum() > 1 else ''} in {len(rows)} of {len(x)} examples"
-        raise ConfigError(
-            f"{file}: {what} are not finite, the first in example {rows[0]}; fill them in or drop the rows"
-        )
+        raise ConfigError(f"{file}: {what} not finite, the first in example {rows[0]}; fill them in or drop the rows")
 
 
 def looks_like_pixels(x: np.ndarray) -> bool:

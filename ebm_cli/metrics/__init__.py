@@ -14,8 +14,9 @@ from ebm_cli.metrics.robust import Robust
 from ebm_cli.metrics.stability import Stability
 from ebm_cli.metrics.stand_ins import FDEfficientNet, FDPixel
 from ebm_cli.metrics.stein import Stein
+from ebm_cli.metrics.vectors import Vectors
 
 __all__ = [
     "AIS", "OOD", "Classifier", "Density", "FDClassifier", "FDEfficientNet", "FDPixel", "Fidelity",
-    "Metric", "Modes", "Nearest", "Points", "Robust", "Skip", "Stability", "Stein", "Value",
+    "Metric", "Modes", "Nearest", "Points", "Robust", "Skip", "Stability", "Stein", "Value", "Vectors",
 ]  # fmt: skip
