@@ -67,7 +67,8 @@ def options_for_file(file: Path) -> dict[str, str]:
         return options_for_images(found.x.shape[1], min(found.x.shape[2:]))
     if found.kind in ("clips", "volumes"):
         return {"recipe": "rendered", "model": "convnet3d", "dataset.value_range": "[-1,1]"}
-    options = {"recipe": "vectors", "base": "full_gaussian", "objective": "nce"}
+    # a Langevin step of the recipe (.005) must stay below the narrowest direction of the base: .1^2 = .01
+    options = {"recipe": "vectors", "base": "full_gaussian", "base.floor": "0.1", "objective": "nce"}
     return options | {"threads": "1", "trainer.max_epochs": "10"}
 
 
