@@ -7,10 +7,11 @@ from ebm_cli.energies.compositions import Measured, Mixture, Negated, Product, P
 from ebm_cli.energies.discrete import Sites, UniformStates, exact_log_z, exact_sample
 from ebm_cli.energies.energy import REAL, Energy, Support, box
 from ebm_cli.energies.ising import Ising
+from ebm_cli.energies.mixture_ppca import MixturePPCA
 
 __all__ = [
     "Base", "BernoulliBase", "ClassGaussians", "ClosedForm", "DataMixture", "DoubleWell", "Energy", "FullGaussianBase",
-    "Funnel", "Gaussian", "GaussianBase", "GaussianMixture", "Ising", "Measured", "Mixture", "Negated", "Product",
-    "Projected", "REAL", "Sites", "Support", "Tempered", "Tilted", "UniformBox", "UniformStates", "box", "exact_log_z",
-    "exact_sample",
+    "Funnel", "Gaussian", "GaussianBase", "GaussianMixture", "Ising", "Measured", "Mixture", "MixturePPCA", "Negated",
+    "Product", "Projected", "REAL", "Sites", "Support", "Tempered", "Tilted", "UniformBox", "UniformStates", "box",
+    "exact_log_z", "exact_sample",
 ]  # fmt: skip
