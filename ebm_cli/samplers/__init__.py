@@ -1,6 +1,7 @@
 """Markov transitions and the one loop that runs them; they know an energy through ``Energy`` alone."""
 
 from ebm_cli.samplers.ais import AIS
+from ebm_cli.samplers.ancestral import Ancestral
 from ebm_cli.samplers.annealed import AnnealedLangevin, GradientDescent
 from ebm_cli.samplers.gibbs import Gibbs
 from ebm_cli.samplers.gwg import DiscreteMALA, GibbsWithGradients
@@ -16,8 +17,8 @@ from ebm_cli.samplers.trajectory import Trajectory
 from ebm_cli.samplers.underdamped import UnderdampedLangevin
 
 __all__ = [
-    "AIS", "AnnealedLangevin", "Chain", "Cosine", "DiscreteMALA", "DivergenceError", "Geometric", "Gibbs",
-    "GibbsWithGradients", "GradientDescent", "HMC", "Info", "Langevin", "MALA", "ParallelTempering", "Polynomial",
-    "Ramp", "RandomWalkMetropolis", "RecoverySampler", "SMC", "Sampler", "SimulatedTempering", "State", "Trajectory",
-    "UnderdampedLangevin", "VarianceExploding", "VariancePreserving",
+    "AIS", "Ancestral", "AnnealedLangevin", "Chain", "Cosine", "DiscreteMALA", "DivergenceError", "Geometric",
+    "Gibbs", "GibbsWithGradients", "GradientDescent", "HMC", "Info", "Langevin", "MALA", "ParallelTempering",
+    "Polynomial", "Ramp", "RandomWalkMetropolis", "RecoverySampler", "SMC", "Sampler", "SimulatedTempering", "State",
+    "Trajectory", "UnderdampedLangevin", "VarianceExploding", "VariancePreserving",
 ]  # fmt: skip
