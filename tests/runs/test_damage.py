@@ -85,7 +85,7 @@ def readers(copied, tmp_path):
     np.savez_compressed(pixels, x=grey, y=np.arange(60) % 3)
     judge = tmp_path / "judge.pt"
     torch.save(reference_classifier.ReferenceClassifier((1, 8, 8), 10).state_dict(), judge)
-    digits = SimpleNamespace(shape=(1, 8, 8), value_range=(-1, 1), name="d")
+    digits = SimpleNamespace(shape=(1, 8, 8), value_range=(-1, 1), name="d", scaling=None)
     own = {"_target_": "ebm_cli.datasets.Npz", "file": str(pixels), "value_range": [-1, 1]}
     return {
         "best": (best, lambda: read_checkpoint(checkpoint_of(find_run(copied), "best"))["state_dict"]),
