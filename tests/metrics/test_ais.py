@@ -173,3 +173,22 @@ def test_both_directions_agree_at_a_thousand_levels():
     for dim in (10, 100):
         forward, backward = hundred(near(dim), 1000, 100, seed=2, runs=1)
         assert abs(forward[0].log_z - backward[0].log_z) < 0.1
+
+
+def test_bits_per_dimension_of_a_uniform_density_are_those_of_its_levels(tmp_path):
+    """A uniform law gives each of 17 grey levels log2(17) bits, whatever the value range."""
+    import math
+
+    from conftest import subject
+
+    from ebm_cli.datasets import Digits
+    from ebm_cli.energies import UniformBox
+    from ebm_cli.metrics import Value
+
+    for value_range in ([-1, 1], [0, 1]):
+        data = Digits(value_range=value_range)
+        box = UniformBox(data.shape, low=value_range[0], high=value_range[1])
+        metric = AIS(n=50)
+        metric.temperature = 1.0
+        found = metric.likelihood(subject(data, tmp_path, energy=box), Value(0.0, 0.0), {})
+        assert found["ais/bits_per_dim"].value == pytest.approx(math.log2(data.levels), abs=1e-5)

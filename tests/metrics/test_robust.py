@@ -76,3 +76,30 @@ def test_models_without_classes_and_wrong_words_are_one_line(digits, tmp_path):
         Robust(norm="l3")
     with pytest.raises(ValueError, match="above 0"):
         Robust(epsilons=[0.0])
+
+
+def test_projected_gradient_descent_finds_what_a_plain_one_in_double_precision_finds(digits, tmp_path):
+    """By hand: x + alpha sign(grad loss), clipped to the ball and to [0, 1], random start (Madry et al. 2018)."""
+    pytest.importorskip("foolbox", reason="needs foolbox: pip install ebm-cli[robust]")
+    x, y = digits.split("test", 60)
+    model = Logits(subject(digits, tmp_path, energy=Linear(digits)))
+    attacked = Attacked(model, (x + 1) / 2, y, "linf", seed=0)
+    exactly = Linear(digits)
+    exactly.means = exactly.means.double()
+    twin = Logits(subject(digits, tmp_path, energy=exactly))
+    for epsilon in (0.02, 0.06):
+        images, alive = attacked.x.double(), torch.ones(60, dtype=torch.bool)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(2):
+            start = epsilon * (2 * torch.rand(images.shape, generator=generator, dtype=torch.float64) - 1)
+            point = (images + start).clamp(0, 1)
+            for _ in range(20):
+                point.requires_grad_()
+                loss = torch.nn.functional.cross_entropy(twin(point), y, reduction="sum")
+                (slope,) = torch.autograd.grad(loss, point)
+                step = point.detach() + 2.5 / 20 * epsilon * slope.sign()
+                point = images + (step - images).clamp(-epsilon, epsilon)
+                point = point.clamp(0, 1)
+            alive &= twin(point).argmax(1) == y
+        found = attacked.survivors(epsilon, steps=20, restarts=2)
+        assert int((found.bool() != alive).sum()) <= 1, epsilon
