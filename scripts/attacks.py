@@ -377,6 +377,9 @@ ATTACKS: dict[str, Attack] = {
     "yaml aliases": Attack(text("config.yaml", BOMB)),
     "yaml binary": Attack(text("config.yaml", b"\x80\x81\x82\x00\xff")),
     "yaml list": Attack(text("config.yaml", "- 1\n- 2\n")),
+    "yaml without end": Attack(text("config.yaml", "[" * 20000)),
+    "yaml with a number without end": Attack(config("seed", 10**400, ("config.yaml",))),
+    "yaml with a date that is none": Attack(text("config.yaml", "seed: 2020-13-45\n")),
     "yaml empty": Attack(text("config.yaml", "")),
     "yaml tabs": Attack(text("config.yaml", "model:\n\t_target_: x\n")),
     "yaml date": Attack(config("recipe.lr", __import__("datetime").date(2020, 1, 1), ("config.yaml",))),
@@ -393,6 +396,11 @@ ATTACKS: dict[str, Attack] = {
     "facts that are none": Attack(content(lambda c: c["hyper_parameters"].update(facts=3)), ("eval", "sample")),
     "facts without support": Attack(
         content(lambda c: c["hyper_parameters"]["facts"].pop("support")), ("eval", "sample")
+    ),
+    "data called by a path": Attack(
+        content(lambda c: c["hyper_parameters"]["facts"].update(name="../../../outside/x")),
+        ("eval",),
+        ("metric=[fd_classifier]", "~metric.fd_pixel.n"),
     ),
     "support of another kind": Attack(
         content(lambda c: c["hyper_parameters"]["facts"].update(support={"_target_": "x"})), ("eval", "sample")

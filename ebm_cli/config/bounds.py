@@ -50,7 +50,7 @@ def out_of_bounds(name: str, value) -> str | None:
         return next((wrong for inner in value if (wrong := out_of_bounds(name, inner))), None)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     low, high, words = BOUNDS.get(name, (-math.inf, math.inf, ""))
     return None if low <= value <= high else f"must be {words}"

@@ -39,7 +39,7 @@ def read_yaml(file: Path):
         return yaml.load(file.read_text(encoding="utf-8"), PlainLoader)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(describe_yaml(error, file)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, a date that is none, brackets without end
         raise ConfigError(f"{file}: not a text in YAML") from error
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
@@ -95,6 +95,28 @@ def check_kept(values, file: Path, given: Collection[str] = ()) -> dict:
             if not is_given(path, given):
                 check_place(path, value, file)
     return allow_nothing_outward(values)
+
+
+FACTS = {  # what a checkpoint says of the data: by key, the types
+    "shape": list, "support": dict, "n_classes": int | None, "name": str, "class_names": list | None,
+    "value_range": list | None, "scaling": dict | None,
+}  # fmt: skip
+
+
+def check_facts(facts, file: Path) -> None:
+    """Raises ConfigError for facts of the data that ebm-train does not write, above all a name that is a path.
+
+    Files are called by that name.
+    """
+    if not isinstance(facts, dict) or set(facts) != set(FACTS):
+        raise ConfigError(f"{file}: does not say what the data were, as ebm-train writes it")
+    for key, kind in FACTS.items():
+        if not isinstance(facts[key], kind):
+            raise ConfigError(f"{file}: {key} of the data is {type(facts[key]).__name__}; ebm-train writes no such")
+    for path, value in leaves(facts):
+        check_leaf(path, value, file)
+    if "/" in facts["name"] or not stays_inside(facts["name"]):
+        raise ConfigError(f"{file}: name of the data {facts['name']!r}: a name, no path")
 
 
 def leaves(value, path: str = "") -> Iterator[tuple[str, object]]:

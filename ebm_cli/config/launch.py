@@ -55,8 +55,10 @@ def launch(
         arguments = rewrite(arguments)
         sys.argv[1:] = arguments
         config_name, inherited = choose(arguments)
-    except ConfigError as error:
-        stop(verb, str(error))
+    except Exception as error:
+        if wants_stack:
+            raise
+        stop(verb, explain(error))
 
     # The run's config goes to Hydra in process; launchers that start other processes send the store along.
     for name, node in {**SCHEMAS, "inherited": inherited}.items():

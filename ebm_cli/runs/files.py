@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ebm_cli.config import ConfigError
-from ebm_cli.config.kept import AROUND, check_kept
+from ebm_cli.config.kept import AROUND, check_facts, check_kept
 from ebm_cli.runs.find import refuse_links
 from ebm_cli.utils.files import atomic
 from ebm_cli.utils.whole import read_tensors
@@ -53,6 +53,7 @@ def read_checkpoint(file: Path, given: Collection[str] = ()) -> dict:
     if not isinstance(kept, dict) or not {"config", "facts"} <= set(kept) or not isinstance(weights, dict):
         raise ConfigError(f"{file}: not a checkpoint of ebm-train")
     check_kept(kept["config"], file, [*given, *AROUND])  # those are never built from a checkpoint
+    check_facts(kept["facts"], file)
     for name, value in weights.items():
         if not isinstance(value, Tensor):
             raise ConfigError(f"{file}: {name} among the weights is no tensor")
