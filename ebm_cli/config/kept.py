@@ -115,7 +115,7 @@ def check_facts(facts, file: Path) -> None:
             raise ConfigError(f"{file}: {key} of the data is {type(facts[key]).__name__}; ebm-train writes no such")
     for path, value in leaves(facts):
         check_leaf(path, value, file)
-    if "/" in facts["name"] or not stays_inside(facts["name"]):
+    if {"/", "\\"} & set(facts["name"]) or leads_away(facts["name"]):
         raise ConfigError(f"{file}: name of the data {facts['name']!r}: a name, no path")
 
 

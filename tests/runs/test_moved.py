@@ -117,6 +117,15 @@ def test_a_checkpoint_alone_is_enough_to_sample(command, tmp_path):
     assert status == 1 and "a checkpoint alone cannot be trained on" in err
 
 
+def test_data_of_any_name_can_be_sampled_and_measured(command, tmp_path):
+    np.savez(tmp_path / "my data (1) #2.npz", x=np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32))
+    words = ("dataset=npz", "dataset.file='my data (1) #2.npz'", "recipe=vectors")
+    status, _, err = command("ebm-train", *TRAIN, *words, stamp="a")
+    assert status == 0, err
+    status, _, err = command("ebm-sample", "num_samples=4")
+    assert status == 0, err
+
+
 def test_data_are_found_from_another_folder(command, tmp_path, monkeypatch):
     np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32))
     words = ("dataset=npz", "dataset.file=mine.npz", "recipe=vectors")
