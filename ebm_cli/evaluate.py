@@ -8,7 +8,7 @@ from pathlib import Path
 from ebm_cli.config import ConfigError
 from ebm_cli.config.launch import TEACHING, launch, values_in
 from ebm_cli.config.schema import EvalConfig
-from ebm_cli.runs.find import inherit
+from ebm_cli.runs.find import inherit, named_run
 from ebm_cli.runs.samples import read_samples
 
 GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
@@ -22,7 +22,7 @@ def main() -> None:
 def choose(arguments: list[str]) -> tuple[str, dict]:
     """The root config, and the config of the run that it inherits."""
     need_choice(arguments)
-    return "eval", inherit(arguments, GROUPS, default_run(arguments))
+    return "eval", inherit(arguments, GROUPS, named_run(arguments, default_run(arguments)))
 
 
 def need_choice(arguments: list[str]) -> None:
@@ -140,8 +140,5 @@ def measure(name: str, metric, model) -> tuple[dict, dict]:
 def log(cfg, values: dict, directory: Path) -> None:
     """Sends the numbers to the loggers, those of a run into its own wandb run."""
     from ebm_cli.runs import loggers
-    from ebm_cli.runs.find import folder_of
 
-    run = directory if cfg.run is None else folder_of(Path(cfg.run)) or directory
-    numbers = {key: value.value for key, value in values.items()}
-    loggers.log_results(cfg.logger, run, directory, numbers, sorted(directory.glob("*.png")))
+    loggers.log_results(cfg, directory, {key: value.value for key, value in values.items()})

@@ -7,7 +7,7 @@ from pathlib import Path
 from ebm_cli.config import ConfigError, option_node
 from ebm_cli.config.launch import TEACHING, folders_in, launch, values_in
 from ebm_cli.config.schema import SampleConfig
-from ebm_cli.runs.find import inherit
+from ebm_cli.runs.find import inherit, named_run
 
 GROUPS = ["recipe", "dataset", "sampler"]  # what may be chosen anew for a trained run
 RECIPE = {  # what samplers read where there are no data
@@ -29,7 +29,7 @@ def choose(arguments: list[str]) -> tuple[str, dict]:
     """
     given = values_in(arguments)
     if "model" not in given:
-        return "sample", inherit(arguments, GROUPS, default_run(arguments))
+        return "sample", inherit(arguments, GROUPS, named_run(arguments, default_run(arguments)))
     if given.get("run", "null") != "null":
         raise ConfigError("model=: a run brings its own model; give run= or model=, not both")
     return "sample", stand_in(given["model"], "sampler" in given, folders_in(arguments))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ebm_cli.config import ConfigError
 from ebm_cli.config.check import refuse_storage
-from ebm_cli.config.launch import TEACHING, launch, values_in
+from ebm_cli.config.launch import TEACHING, is_place, launch, values_in
 from ebm_cli.config.schema import TrainConfig
-from ebm_cli.runs.find import find_run, folder_of, inherit
+from ebm_cli.runs.find import folder_of, inherit, named_run
 
 GROUPS = [
     "model", "objective", "sampler", "buffer", "recipe", "dataset", "optimizer", "schedule", "trainer", "logger",
@@ -20,8 +20,11 @@ def main() -> None:
 
 def choose_for_data(arguments: list[str]) -> list[str]:
     """The arguments with what suits the data of a file or folder, where the command line does not choose it itself."""
-    if TEACHING & set(arguments) or "run" in values_in(arguments):
-        return arguments
+    given = values_in(arguments)
+    data = given.get("dataset", "")
+    own = data in ("npz", "folder") or (data and is_place(data))
+    if TEACHING & set(arguments) or "run" in given or not own:
+        return arguments  # without importing what reads data
     from ebm_cli.datasets.choice import choose_options
 
     return choose_options(arguments)
@@ -30,14 +33,14 @@ def choose_for_data(arguments: list[str]) -> list[str]:
 def choose(arguments: list[str]) -> tuple[str, dict]:
     """A new run composes train.yaml; one that is resumed inherits its config and stays in its directory."""
     refuse_storage(arguments)
-    if values_in(arguments).get("run", "null") == "null":
+    run = named_run(arguments)
+    if run is None:
         return "train", {}
-    path = values_in(arguments)["run"]
-    folder = folder_of(find_run(path))
+    folder = folder_of(run)
     if folder is None:
-        raise ConfigError(f"run={path}: a checkpoint alone cannot be trained on; name the folder of its run")
-    kept = inherit([*arguments, f"run={folder}"], GROUPS, None, without=())
-    return "resume", kept | {"run": str(folder), "hydra": {"run": {"dir": str(folder)}}}
+        raise ConfigError(f"run={run}: a checkpoint alone cannot be trained on; name the folder of its run")
+    kept = inherit(arguments, GROUPS, folder, without=())
+    return "resume", kept | {"hydra": {"run": {"dir": str(folder)}}}
 
 
 def train(cfg) -> float | None:

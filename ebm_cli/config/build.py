@@ -21,16 +21,9 @@ from ebm_cli.config.schema import BUILDS
 
 ALLOWED = ("ebm_cli", "torch.nn", "torch.optim", "torchvision.transforms", "pytorch_lightning")
 
-SUPPLIED = (
-    "shape",
-    "support",
-    "n_classes",
-    "joint",
-    "seed",
-    "params",
-    "directory",
-    "save_dir",
-)  # keywords that the program fills in
+SUPPLIED = (  # keywords that the program fills in
+    "shape", "support", "n_classes", "joint", "seed", "params", "directory", "save_dir",
+)  # fmt: skip
 
 
 COLLECTIONS = (list, tuple, dict, Sequence, Mapping)

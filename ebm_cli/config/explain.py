@@ -52,28 +52,8 @@ def explain(
         return f"{group}={option}: no such option; choose one of: {', '.join(known)}"
     # OmegaConf knows which key it stopped at; Hydra chains its error behind an own one
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__
-    key = str(getattr(cause, "full_key", None) or "")
-    if key and isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
-        if key.startswith("hydra."):
-            return f"{key}: unknown key of Hydra's; ebm-train --hydra-help lists them"
-        group, _, option = key.partition(".")
-        if option and option in options(group, folders):  # one of several that may be chosen at once
-            also = f"default,{option}" if group == "callbacks" else option
-            return f"{key}: not chosen; choose it too with {group}=[{also}]"
-        node = parent_of(key, overrides, config_name, folders)
-        if OmegaConf.is_list(node):
-            parent = key.rpartition(".")[0]
-            given = str(OmegaConf.to_container(node)).replace(" ", "")
-            return f"{key}: one entry of a list cannot be set by itself; give the list: {parent}={given}"
-        if "." not in key:
-            return unknown(key, root_keys(schema), deeper(key, overrides, config_name, folders))
-        return unknown(key, siblings(key, node, folders))
-    if isinstance(cause, InterpolationResolutionError):  # which does not always know its key
-        given = next((f"{override}: " for override in overrides if "${" in override), "")
-        return given + one_line(str(cause).splitlines()[0])
-    if key and isinstance(cause, ValidationError):
-        value = "" if (given := chosen(overrides).get(key)) is None else f"={given}"
-        return f"{key}{value}: {one_line(str(cause.msg).splitlines()[0])}"
+    if (known := explain_key(cause, overrides, config_name, schema, folders)) is not None:
+        return known
     if "Could not delete" in str(error):
         given = next((o for o in overrides if o.startswith("~") and o[1:].split("=")[0] in str(error)), "~")
         return f"{given}: there is no such key to leave out"
@@ -84,6 +64,34 @@ def explain(
     if type(error).__name__ in TELLING or isinstance(error, (RuntimeError, OSError, ValueError)):
         return one_line(error) or type(error).__name__
     return f"{type(error).__name__}: {one_line(error)}"
+
+
+def explain_key(cause, overrides: Sequence[str], config_name: str, schema, folders) -> str | None:
+    """What OmegaConf found wrong with a key; None for any other error."""
+    key = str(getattr(cause, "full_key", None) or "")
+    if key and isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        if key.startswith("hydra."):
+            return f"{key}: unknown key of Hydra's; ebm-train --hydra-help lists them"
+        group, _, option = key.partition(".")
+        if option and option in options(group, folders):  # one of several that may be chosen at once
+            also = f"default,{option}" if group == "callbacks" else option
+            return f"{key}: not chosen; choose it too with {group}=[{also}]"
+        cfg = compose_groups(overrides, config_name, folders)
+        node = parent_of(key, cfg)
+        if OmegaConf.is_list(node):
+            parent = key.rpartition(".")[0]
+            given = str(OmegaConf.to_container(node)).replace(" ", "")
+            return f"{key}: one entry of a list cannot be set by itself; give the list: {parent}={given}"
+        if "." not in key:
+            return unknown(key, root_keys(schema), deeper(key, cfg))
+        return unknown(key, siblings(key, node, folders))
+    if isinstance(cause, InterpolationResolutionError):  # which does not always know its key
+        given = next((f"{override}: " for override in overrides if "${" in override), "")
+        return given + one_line(str(cause).splitlines()[0])
+    if key and isinstance(cause, ValidationError):
+        value = "" if (given := chosen(overrides).get(key)) is None else f"={given}"
+        return f"{key}{value}: {one_line(str(cause.msg).splitlines()[0])}"
+    return None
 
 
 def explain_file(error: OSError) -> str:
@@ -122,7 +130,7 @@ def no_option(overrides: Sequence[str], folders=()) -> str | None:
     return None
 
 
-def compose_choices(overrides: Sequence[str], config_name: str, folders=()):
+def compose_groups(overrides: Sequence[str], config_name: str, folders=()):
     """The config that the groups of the command line choose, without its single values; None if they are wrong too."""
     from hydra import compose
     from hydra.errors import HydraException
@@ -135,9 +143,8 @@ def compose_choices(overrides: Sequence[str], config_name: str, folders=()):
             return None
 
 
-def parent_of(key: str, overrides: Sequence[str], config_name: str, folders=()):
-    """The node that the last part of ``key`` was looked for in; None if there is none."""
-    node = compose_choices(overrides, config_name, folders)
+def parent_of(key: str, node):
+    """The node below ``node`` that the last part of ``key`` was looked for in; None if there is none."""
     for part in key.split(".")[:-1]:
         node = node.get(part) if OmegaConf.is_dict(node) else None
     return node
@@ -149,9 +156,8 @@ def siblings(key: str, node, folders=()) -> list[str]:
     return keys or options(key.split(".")[0], folders)  # several at once, each under its own name: metrics, callbacks
 
 
-def deeper(name: str, overrides: Sequence[str], config_name: str, folders=()) -> list[str]:
+def deeper(name: str, cfg) -> list[str]:
     """Full keys whose last part is ``name``: ``optimizer.lr`` for ``lr``; a recipe's only where no other has it."""
-    cfg = compose_choices(overrides, config_name, folders)
     nodes = OmegaConf.to_container(cfg) if cfg is not None else {}
     found = [f"{group}.{name}" for group, node in nodes.items() if isinstance(node, dict) and name in node]
     return [key for key in found if not key.startswith("recipe.")] or found

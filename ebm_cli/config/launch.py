@@ -50,41 +50,40 @@ def launch(
     wish = os.environ.get("HYDRA_FULL_ERROR")
     wants_stack = wish not in (None, "", "0")
     name_run()
-    try:
+    with answering(verb, wants_stack):
         refuse_name(values_in(arguments).get("name", ""))
         arguments = rewrite(arguments)
         sys.argv[1:] = arguments
         config_name, inherited = choose(arguments)
-    except Exception as error:
-        if wants_stack:
-            raise
-        stop(verb, explain(error))
 
     # The run's config goes to Hydra in process; launchers that start other processes send the store along.
     for name, node in {**SCHEMAS, "inherited": inherited}.items():
         ConfigStore.instance().store(name=name, node=node, provider="ebm_cli")
 
     def run(cfg: DictConfig):
-        single = HydraConfig.get().mode.name == "RUN"
-        try:
+        swept, overrides = HydraConfig.get().mode.name != "RUN", list(HydraConfig.get().overrides.task)
+        with answering(verb, wants_stack or swept, overrides, config_name, schema):
             if HydraConfig.get().runtime.choices.get("trainer") == "smoke":
-                smoke.cap(cfg, conf_dir() / "smoke.yaml", list(HydraConfig.get().overrides.task))
+                smoke.cap(cfg, conf_dir() / "smoke.yaml", overrides)
             check_composed(cfg, schema, HydraConfig.get())
             with environment("HYDRA_FULL_ERROR", wish):  # processes that the task starts see what the user set
                 return task(cfg)
-        except Exception as error:
-            if wants_stack or not single:
-                raise
-            stop(verb, explain(error, list(HydraConfig.get().overrides.task), config_name, schema))
 
-    try:
+    given = [a for a in arguments if ("=" in a or a.startswith("~")) and not a.startswith("-")]
+    with answering(verb, wants_stack, given, config_name, schema, folders_in(arguments)):
         with environment("HYDRA_FULL_ERROR", "1"):  # Hydra then hands its errors to us instead of printing them
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(run)()
+
+
+@contextmanager
+def answering(verb: str, raises: bool, *context) -> Iterator[None]:
+    """Ends the process with one line for any error, which ``explain`` writes in its ``context``; or lets it through."""
+    try:
+        yield
     except Exception as error:
-        if wants_stack:
+        if raises:
             raise
-        overrides = [a for a in arguments if ("=" in a or a.startswith("~")) and not a.startswith("-")]
-        stop(verb, explain(error, overrides, config_name, schema, folders_in(arguments)))
+        stop(verb, explain(error, *context))
 
 
 def name_run() -> None:
@@ -128,6 +127,11 @@ def refuse_name(name: str) -> None:
 def values_in(arguments: Iterable[str]) -> dict[str, str]:
     """The values of the ``key=value`` arguments."""
     return dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
+
+
+def is_place(value: str) -> bool:
+    """Whether a value of ``dataset=`` is a path and not the name of an option."""
+    return "/" in value or "." in value or Path(value.strip("'\"")).expanduser().is_dir()
 
 
 def folders_in(arguments: list[str]) -> list[Path]:

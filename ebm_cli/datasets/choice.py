@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ebm_cli.config import ConfigError
-from ebm_cli.config.launch import values_in
+from ebm_cli.config.launch import is_place, values_in
 
 SIDE = 16  # of images that a convolutional network is taken for, at least
 LARGEST = 32  # side to which the images of a folder are resized, at most
@@ -44,7 +44,7 @@ def spell_out(arguments: list[str]) -> list[str]:
     for argument in arguments:
         key, _, value = argument.partition("=")
         place = Path(value.strip("'\"")).expanduser() if key == "dataset" and value else None
-        if place is None or not ("/" in value or "." in value or place.is_dir()):
+        if place is None or not is_place(value):
             found.append(argument)
         elif place.is_dir():
             found += ["dataset=folder", f"dataset.root={place}"]
@@ -58,11 +58,10 @@ def spell_out(arguments: list[str]) -> list[str]:
 def options_for_file(file: Path) -> dict[str, str]:
     """Options for the data in a file."""
     from ebm_cli.datasets.inspection import inspect
-    from ebm_cli.utils.whole import read_arrays
 
     if not file.is_file():
         return {}  # the data set itself says so
-    found = inspect(file, read_arrays)
+    found = inspect(file)
     if found.kind == "images":
         return options_for_images(found.x.shape[1], min(found.x.shape[2:]))
     if found.kind in ("clips", "volumes"):

@@ -1,23 +1,22 @@
 """What is in a file of somebody's data: read, checked, brought to one form, and said in plain words.
 
-Numpy alone: the command line looks at a file before torch is imported, to choose a recipe.
+The command line looks at a file before Hydra composes a config, to choose a recipe.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ebm_cli.config import ConfigError
+from ebm_cli.utils.whole import read_arrays
 
 LABELS = ("y", "label", "labels", "class", "target")  # names of arrays and columns of labels
 SAMPLES = ("samples", "x", "X", "data", "images")  # names of arrays of examples
 SERIES = 16  # vectors of at least so many entries that vary smoothly are drawn as lines
-SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 
 
 @dataclass
@@ -49,12 +48,8 @@ class Found:
         return f"{len(self.x)} {self.kind} of {shape}{classes}{done}"
 
 
-def inspect(file: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> Found:
+def inspect(file: Path) -> Found:
     """The data in an .npz, .npy, .csv or .parquet file.
-
-    Args:
-        file: where they are.
-        read: gives the arrays of an .npz or .npy file by name.
 
     Raises:
         ConfigError: naming the file, and what in it cannot be data and why.
@@ -62,7 +57,7 @@ def inspect(file: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> Found:
     if file.suffix in (".csv", ".parquet"):
         found = read_table(file)
     else:
-        arrays = read(file)
+        arrays = read_arrays(file)
         key = next((key for key in SAMPLES if key in arrays), None)
         if key is None:
             raise ConfigError(f"{file}: holds {', '.join(arrays) or 'nothing'}; call the examples samples or x")

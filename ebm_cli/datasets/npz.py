@@ -15,7 +15,6 @@ from ebm_cli.datasets.batches import count_of, cut
 from ebm_cli.datasets.datamodule import SPLIT_SEED, DataModule
 from ebm_cli.datasets.inspection import Found, inspect
 from ebm_cli.datasets.scaling import Scaling
-from ebm_cli.utils.whole import read_arrays
 
 
 @dataclass(kw_only=True, eq=False)
@@ -60,7 +59,7 @@ class Npz(DataModule):
         if not file.is_file():
             right = "it is an .npz with samples or x, and perhaps y, or an .npy, .csv or .parquet"
             raise ConfigError(f"dataset.file={file}: no such file; {right}")
-        found = inspect(file, read_arrays)
+        found = inspect(file)
         found.x = self.in_range(found.x, file)
         return found
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ebm_cli.energies.energy import needs_labels
 from ebm_cli.metrics.detection import auroc, auroc_error
+from ebm_cli.metrics.frechet import PixelGaussian
 from ebm_cli.metrics.metric import Skip, Value
 from ebm_cli.metrics.points import mmd
 from ebm_cli.metrics.sampled import Repeated, average, origin
@@ -54,7 +55,7 @@ class Vectors(Repeated):
         n = self.count(model)
         train, test = model.data.split("train").x, model.data.split("test").x
         generator = torch.Generator().manual_seed(model.seed)
-        sets = {"": self.sets(model, n), "/gaussian": [gaussian_like(train, n, generator)]}
+        sets = {"": self.sets(model, n), "/gaussian": [PixelGaussian(train).sample(n, generator)]}
         sets["/data"] = [train[torch.randperm(len(train), generator=generator)[:n]]]
         protocol = origin(model) | {"reference": f"test split ({len(test)})", "projections": self.projections}
         values = {}
@@ -87,13 +88,6 @@ class Vectors(Repeated):
             known, odd = (model.energy(part.to(model.device)).cpu() for part in (test, shuffled))
         area, n = auroc(odd, known), len(test)
         return Value(area, auroc_error(area, n, n), n, protocol | {"anomalies": "entries shuffled each by itself"})
-
-
-def gaussian_like(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """``n`` draws of the Gaussian with the mean and covariance of ``x`` ``(N, d)``."""
-    variance, axes = torch.linalg.eigh(torch.cov(x.double().T).view(x.shape[1], -1))
-    noise = torch.randn(n, x.shape[1], generator=generator, dtype=torch.float64)
-    return (x.double().mean(0) + noise * variance.clamp_min(0).sqrt() @ axes.T).float()
 
 
 def sliced_wasserstein(x: Tensor, y: Tensor, projections: int, generator: torch.Generator) -> float:

@@ -92,24 +92,27 @@ def read_config(run: Path, given: Sequence[str] = ()) -> dict:
     return read_checkpoint(run, given)["hyper_parameters"]["config"]
 
 
+def named_run(arguments: list[str], default: str | None = None) -> Path | None:
+    """The run that the command line names, else the default; None for neither."""
+    path = values_in(arguments).get("run", default)
+    return None if path in (None, "null") else find_run(path)
+
+
 def inherit(
-    arguments: list[str], groups: list[str], default: str | None, without: tuple[str, ...] = ("trainer", "logger")
+    arguments: list[str], groups: list[str], run: Path | None, without: tuple[str, ...] = ("trainer", "logger")
 ) -> dict:
-    """The config of the run that the command line names, less what it chooses anew; empty without a run.
+    """The config of a run, less what the command line chooses anew; empty without a run.
 
     A node whose option is chosen anew (``sampler=mala``) is left out, so that no key of the old option stays on it.
 
     Args:
         groups: config groups that the command line may choose anew.
-        default: the run to take where the command line names none; None takes no run then.
+        run: as ``named_run`` gives it.
         without: parts of the run's config that are not inherited.
     """
-    given = values_in(arguments)
-    path = given.get("run", default)
-    if path is None or path == "null":
+    if run is None:
         return {}
-    run = find_run(path)
-    keys = {key.lstrip("+~") for key in given}
+    keys = {key.lstrip("+~") for key in values_in(arguments)}
     kept = {key: value for key, value in read_config(run, [*keys, *without]).items() if key not in without}
     anew = {group for group in groups if group in keys}
     if anew & {"dataset", "recipe"} and kept.get("recipe"):  # all recipes have the same keys, but for those of base

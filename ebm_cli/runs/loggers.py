@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ebm_cli.config import build
+from ebm_cli.runs.find import folder_of
 
 
 def build_loggers(nodes, run: Path, directory: Path) -> dict:
@@ -44,9 +45,12 @@ def wandb_id(run: Path) -> str:
 
 
 @rank_zero_only
-def log_results(nodes, run: Path, directory: Path, values: dict[str, float], images: list[Path]) -> None:
-    """Logs final numbers and pictures of a run: into its wandb run's summary, elsewhere as one step."""
-    for name, logger in build_loggers(nodes, run, directory).items():
+def log_results(cfg, directory: Path, values: dict[str, float]) -> None:
+    """Logs final numbers, and the pictures in ``directory``: into the summary of the run's wandb run, elsewhere as one
+    step."""
+    run = directory if cfg.run is None else folder_of(Path(cfg.run)) or directory
+    images = sorted(directory.glob("*.png"))
+    for name, logger in build_loggers(cfg.logger, run, directory).items():
         if name == "wandb":
             logger.experiment.summary.update(values)
             for image in images:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ebm_cli.config import ConfigError, build, plain
 from ebm_cli.config.errors import one_line
+from ebm_cli.datasets.datamodule import DataModule
 from ebm_cli.datasets.densities import Density
 from ebm_cli.datasets.scaling import Scaling
 from ebm_cli.energies import Base, Energy, Support
@@ -69,6 +70,8 @@ class KeptData:
         seed: of the order of the batches.
     """
 
+    restored = DataModule.restored
+
     def __init__(self, node: dict, facts: dict, seed: int):
         self.node, self.facts, self.seed = node, facts, seed
         self.name, self.n_classes, self.class_names = (facts[key] for key in ("name", "n_classes", "class_names"))
@@ -87,10 +90,6 @@ class KeptData:
         data = build(self.node, "dataset", seed=self.seed)
         check_inputs(data, self.facts, "last")
         return data
-
-    def restored(self, x: Tensor) -> Tensor:
-        """Inputs of the model in the units that the user's data have."""
-        return x if self.scaling is None else self.scaling.outside(x)
 
     def __getattr__(self, name: str):
         if name.startswith("__") or name == "opened":

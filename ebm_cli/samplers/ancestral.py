@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ebm_cli.energies.energy import Energy
-from ebm_cli.samplers.annealed import fill_level
-from ebm_cli.samplers.boundary import at_border
+from ebm_cli.samplers.annealed import fill_level, level_between
+from ebm_cli.samplers.boundary import inside
 from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, fixed
 from ebm_cli.utils.tensors import normal_like
 
@@ -60,8 +60,7 @@ class Ancestral(Sampler):
 
     def level(self, i: int, n: int) -> float:
         """The noise level of step i of n."""
-        top, bottom = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
-        return (top + i / max(1, n - 1) * (bottom - top)) ** self.rho
+        return level_between(self.sigma_max, self.sigma_min, self.rho, i / max(1, n - 1))
 
     def init(self, energy: Energy, x: Tensor, generator) -> State:
         """Where chains start plus noise of the first level."""
@@ -82,4 +81,4 @@ class Ancestral(Sampler):
 
     def finish(self, energy: Energy, state: State, generator) -> State:
         """Inside the support."""
-        return State(at_border(state.x, "clamp" if energy.support.kind == "box" else None, energy.support))
+        return State(inside(state.x, energy.support))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ebm_cli.energies.energy import Energy
-from ebm_cli.samplers.boundary import at_border, check_boundary
+from ebm_cli.samplers.boundary import at_border, check_boundary, inside
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.sampler import Info, Sampler, Schedule, State, fixed, value_at, whole
 from ebm_cli.utils.tensors import append_dims, clip_row_norm, normal_like
@@ -69,10 +69,7 @@ class AnnealedLangevin(Langevin):
     def sigmas(self) -> list[float]:
         """The levels, from the first to the last."""
         shares = [level / max(1, self.n_levels - 1) for level in range(self.n_levels)]
-        if self.rho is None:
-            return [self.sigma_max * (self.sigma_min / self.sigma_max) ** share for share in shares]
-        top, bottom = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
-        return [(top + share * (bottom - top)) ** self.rho for share in shares]
+        return [level_between(self.sigma_max, self.sigma_min, self.rho, share) for share in shares]
 
     def sigma_at(self, i: int, n: int) -> float:
         """The noise level of step i of n."""
@@ -109,7 +106,16 @@ class AnnealedLangevin(Langevin):
             return state
         _, grad = self.evaluate(energy.given(t=fill_level(self.sigma_min, state.x)), state.x)
         clean = state.x - self.sigma_min**2 * grad
-        return State(at_border(clean, "clamp" if energy.support.kind == "box" else None, energy.support))
+        return State(inside(clean, energy.support))
+
+
+def level_between(first: float, last: float, rho: float | None, share: float) -> float:
+    """The noise level after a share of the way from the first to the last: ``sigma^(1 / rho)``, or for null ``log
+    sigma``, goes in a straight line (Karras et al. 2022)."""
+    if rho is None:
+        return first * (last / first) ** share
+    top, bottom = first ** (1 / rho), last ** (1 / rho)
+    return (top + share * (bottom - top)) ** rho
 
 
 def fill_level(sigma: float, x: Tensor) -> Tensor:

@@ -26,6 +26,11 @@ def at_border(x: Tensor, boundary: str | None, support: Support) -> Tensor:
     return x
 
 
+def inside(x: Tensor, support: Support) -> Tensor:
+    """``x`` clamped to the box of a support that is one, where a walk has ended; any other ``x`` as it is."""
+    return at_border(x, "clamp" if support.kind == "box" else None, support)
+
+
 def reflect(x: Tensor, low: float, high: float) -> Tensor:
     """``x`` folded into ``[low, high]`` as by mirrors at both ends; any distance outside is folded back."""
     width = high - low

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ebm_cli.energies.compositions import Measured, Tempered
 from ebm_cli.energies.energy import Energy
-from ebm_cli.samplers.boundary import at_border
+from ebm_cli.samplers.boundary import inside
 from ebm_cli.samplers.langevin import Langevin
 from ebm_cli.samplers.sampler import Chain, Info, Sampler, Schedule, State, fixed
 from ebm_cli.utils.tensors import append_dims, normal_like
@@ -208,5 +208,5 @@ class RecoverySampler(Sampler):
             _, grad = self.evaluate(energy.given(t=self.row("conditioning", t, x)), x)
             grad = grad / append_dims(self.row("temperature", t, x), x)
             x = x - self.levels.noise[0] ** 2 * grad
-        x = at_border(x, "clamp" if energy.support.kind == "box" else None, energy.support)
+        x = inside(x, energy.support)
         return state._replace(x=x, energy=None, grad=None)

@@ -124,7 +124,9 @@ def read_evaluations(patterns: Sequence[str]) -> dict[tuple[str, ...], dict]:
     evaluated: dict[tuple[str, ...], dict] = {}
     for directory in find_directories(patterns, "metrics.json"):
         with passing_over(directory):
-            metrics, run = metrics_in(directory / "metrics.json"), read_json(directory / "metrics.json").get("run")
+            file = directory / "metrics.json"
+            content = read_json(file)
+            metrics, run = metrics_in(content, file), content.get("run")
             if isinstance(run, str):
                 evaluated.setdefault(identity(folder_name(run)), {}).update(metrics)
     return evaluated

@@ -65,16 +65,16 @@ def read_overrides(run: Path) -> list[str]:
 def read_metrics(run: Path) -> dict[str, dict]:
     """The last values of a run that has finished; nothing before."""
     file = run / "metrics.json"
-    return metrics_in(file) if file.is_file() else {}
+    return metrics_in(read_json(file), file) if file.is_file() else {}
 
 
-def metrics_in(file: Path) -> dict[str, dict]:
-    """The numbers of a metrics.json.
+def metrics_in(content: dict, file: Path) -> dict[str, dict]:
+    """The numbers in the content of a metrics.json.
 
     Raises:
         ConfigError: naming a file that is none.
     """
-    metrics = read_json(file).get("metrics")
+    metrics = content.get("metrics")
     if not isinstance(metrics, dict) or not all(isinstance(v, dict) and "value" in v for v in metrics.values()):
         raise ConfigError(f"{file}: not a metrics.json of this package")
     return metrics

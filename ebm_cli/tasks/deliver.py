@@ -13,7 +13,6 @@ from torch import Tensor
 from ebm_cli.config import ConfigError
 from ebm_cli.runs import loggers
 from ebm_cli.runs.files import write_npz
-from ebm_cli.runs.find import folder_of
 from ebm_cli.runs.trained import TrainedModel
 from ebm_cli.samplers import Sampler
 from ebm_cli.samplers.diagnostics import autocorrelation, border_share, compute_diagnostics, effective_temperature
@@ -118,7 +117,5 @@ def plot_chains(recorder: Recorder, values: dict[str, float], file: Path) -> Non
 
 def log(model: TrainedModel, content: dict) -> None:
     """Sends numbers and pictures to the loggers: into the wandb run that trained the model."""
-    cfg = model.config
     numbers = {f"sample/{key}": value for key, value in content.items() if isinstance(value, float | int)}
-    run = model.directory if cfg.run is None else folder_of(Path(cfg.run)) or model.directory
-    loggers.log_results(cfg.logger, run, model.directory, numbers, sorted(model.directory.glob("*.png")))
+    loggers.log_results(model.config, model.directory, numbers)

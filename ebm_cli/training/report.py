@@ -32,7 +32,8 @@ def report(trainer: pl.Trainer, module: EnergyModule, data, directory: Path) -> 
     if rows:
         plotting.curves(rows, directory / "curves.png")
     x = drawn.x[: count_images(module.config)] if len(data.shape) > 1 else drawn.x
-    plotting.draw(x, data, directory / "samples.png", model.energy, beside=data.split("train", N_POINTS).x)
+    beside = data.split("train", N_POINTS).x if len(data.shape) == 1 else None
+    plotting.draw(x, data, directory / "samples.png", model.energy, beside=beside)
     plotting.energies(collect_energies(model, drawn), directory / "energies.png")
     write_json(directory / "metrics.json", summarize(directory, module, trainer, rows))
     print(f"\nrun: {directory}\nnext: ebm-sample run={directory}\n      ebm-eval run={directory}")

@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from ebm_cli.config import ConfigError, build, plain
 from ebm_cli.config.build import resolve
 from ebm_cli.config.errors import one_line
-from ebm_cli.runs import history, loggers
+from ebm_cli.runs import loggers
 from ebm_cli.runs.files import read_checkpoint, refuse_other_weights
 from ebm_cli.runs.find import point_latest
 from ebm_cli.samplers import DivergenceError
@@ -174,7 +174,6 @@ def find_start(module: EnergyModule, directory: Path, max_epochs: int | None = N
     Raises:
         ConfigError: naming what in the checkpoint does not fit the model, or files that cannot be read.
     """
-    history.read_rows(directory / "metrics.csv")
     start = find_newest_whole(directory / "checkpoints")
     if start is not None:
         content = read_checkpoint(start)

@@ -89,7 +89,7 @@ def moment(x: Tensor, data, file: Path) -> Path:
         return draw(x, data, file)
     figure, axes = new_figure(4, 4)
     points = data.restored(x).cpu()
-    axes[0][0].scatter(points[:, 0], points[:, -1] if points.shape[1] == 1 else points[:, 1], s=3)
+    axes[0][0].scatter(points[:, 0], points[:, 1], s=3)
     axes[0][0].set(xlabel="entry 0", ylabel="entry 1")
     return save(figure, file)
 
@@ -152,18 +152,17 @@ def chains(
 
 
 def scatter(x: Tensor, data, file: Path, energy=None, title: str | None = None) -> Path:
-    """Points over the model's density (left) and the true one (right), where they are known; ``(N, d)``, d above 2:
-    the first two entries, without densities."""
+    """Points ``(N, 2)`` over the model's density (left) and the true one (right), where they are known."""
     box = getattr(data.density, "box", None) or float(x.abs().max()) * 1.1
     panels = [("samples and model density", energy)]
     if data.density is not None:
         panels.append(("true density", lambda p: -data.density.log_prob(p)))
     figure, axes = new_figure(4.5 * len(panels), 4.6, columns=len(panels))
     for axis, (name, function) in zip(axes[0], panels, strict=True):
-        if function is not None and x.shape[1] == 2:
+        if function is not None:
             axis.imshow(density_image(function, box), extent=[-box, box, -box, box], origin="lower", cmap="magma")
         axis.set(title=title or name, xlim=(-box, box), ylim=(-box, box), aspect="equal")
-    axes[0][0].scatter(*x[:2000, :2].T.tolist(), s=2, c="white", alpha=0.5, linewidths=0)
+    axes[0][0].scatter(*x[:2000].T.tolist(), s=2, c="white", alpha=0.5, linewidths=0)
     return save(figure, file)
 
 

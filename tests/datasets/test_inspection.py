@@ -12,7 +12,6 @@ from ebm_cli.datasets import Folder, Npz
 from ebm_cli.datasets.choice import choose_options
 from ebm_cli.datasets.inspection import inspect
 from ebm_cli.datasets.scaling import Scaling
-from ebm_cli.utils.whole import read_arrays
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.random((60, 1, 8, 8)).astype(np.float32)
@@ -28,7 +27,7 @@ def with_nan(x):
 
 def found(tmp_path, **arrays):
     np.savez(tmp_path / "x.npz", **arrays)
-    return inspect(tmp_path / "x.npz", read_arrays)
+    return inspect(tmp_path / "x.npz")
 
 
 REFUSED = [
@@ -109,7 +108,7 @@ def test_many_levels_stay_apart_and_reach_both_ends(tmp_path):
 
 def table(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
-    return inspect(tmp_path / "t.csv", read_arrays)
+    return inspect(tmp_path / "t.csv")
 
 
 def test_a_table_has_named_columns_text_becomes_columns_and_labels_stand_apart(tmp_path):
